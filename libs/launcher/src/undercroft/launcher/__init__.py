@@ -1,0 +1,1 @@
+"""The undercroft command: every deployable in one process, on an embedded PostgreSQL."""

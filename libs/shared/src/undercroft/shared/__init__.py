@@ -1,0 +1,1 @@
+"""Capabilities that two or more deployables use; no domain nouns."""
