@@ -1,0 +1,131 @@
+"""Configuration from the environment: frozen, documented, refused in one line when wrong."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=3_600)]
+
+_FILE_SUFFIX = "_FILE"
+_FILE_LIMIT_BYTES = 65_536
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message is one line that names the variables."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads `NAME_FILE=/path` as the value of `NAME`, the convention of container secrets."""
+
+    @override
+    def get_field_value(self, field: object, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{self.config.get('env_prefix', '')}{field_name}".upper()
+        path = os.environ.get(variable + _FILE_SUFFIX)
+        if not path:
+            return None, field_name, False
+        try:
+            with Path(path).open("rb") as file:
+                content = file.read(_FILE_LIMIT_BYTES + 1)
+        except OSError as error:
+            raise SettingsError(
+                f"{variable}{_FILE_SUFFIX}: cannot read {path} ({error.strerror}); fix the path or set {variable}"
+            ) from error
+        if len(content) > _FILE_LIMIT_BYTES:
+            raise SettingsError(f"{variable}{_FILE_SUFFIX}: {path} exceeds {_FILE_LIMIT_BYTES} bytes")
+        return content.decode("utf-8", "strict").strip(), field_name, True
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, present = self.get_field_value(field, name)
+            if present:
+                found[key] = self.prepare_field_value(name, field, value, self.field_is_complex(field))
+        return found
+
+
+class ServiceSettings(BaseSettings):
+    """What every deployable needs to know about where and how it runs."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True, env_nested_delimiter="__"
+    )
+
+    service_name: str = Field(description="Name in logs, telemetry, principals and cache keys.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(description="TCP port to listen on.")
+    environment: Literal["development", "production"] = Field(
+        "development", description="`production` makes defaults stricter."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: colour on a terminal, one JSON object a line elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    access_log: bool = Field(default=True, description="One line for each request.")
+    otlp_endpoint: str | None = Field(
+        None, description="Base address of an OTLP/HTTP collector; nothing is exported without it."
+    )
+    secret_key: SecretStr = Field(
+        min_length=32,
+        description="Root of this deployable's own keys: cursors, stored answers, data at rest. 32 characters or more.",
+    )
+    principal_keys: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description='Keys of signed principals as JSON: {"<issuer>|<audience>": "<base64url of 32 bytes>"}.',
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis for limits and caches shared by replicas; in memory without it."
+    )
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+
+
+class DatabaseSettings(ServiceSettings):
+    """What a deployable with a schema of its own needs in addition."""
+
+    database_url: SecretStr = Field(
+        description="postgresql+asyncpg://role@host/database of this service's own role."
+    )
+    database_pool_size: Annotated[int, Field(ge=1, le=200)] = Field(10, description="Connections at most.")
+    database_statement_timeout_seconds: Seconds = Field(10, description="No statement runs longer.")
+
+
+def load_settings(settings_class: type[SettingsT], **values: object) -> SettingsT:
+    """Read settings from arguments, environment, secret files and `.env`, in this order of precedence.
+
+    Raises `SettingsError`: one line that names each wrong variable and what is wrong with it, never its value.
+    """
+    try:
+        return settings_class(**values)  # type: ignore[arg-type]  # values come by field name from our own callers
+    except ValidationError as error:
+        prefix = str(settings_class.model_config.get("env_prefix", ""))
+        problems = "; ".join(
+            f"{prefix}{'.'.join(str(part) for part in each['loc'])}".upper() + f": {each['msg'].lower()}"
+            for each in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError(f"invalid setting: {problems}") from None
+
+
+def derive_key(secret: SecretStr, label: str, *, length: int = 32) -> bytes:
+    """Derive an independent key for one purpose (HKDF-SHA256, RFC 5869, empty salt, `label` as info)."""
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=label.encode()).derive(
+        secret.get_secret_value().encode()
+    )
