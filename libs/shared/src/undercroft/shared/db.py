@@ -118,9 +118,15 @@ def get_database(request: Request) -> Database:
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """Open the request's one session and commit it when the route returned without an error."""
+    """Open the request's one session and commit it when the route returned without an error.
+
+    A route that runs under an Idempotency-Key already has one; whoever opened it commits it.
+    """
+    pinned: AsyncSession | None = getattr(request.state, "session", None)
+    if pinned is not None:
+        yield pinned
+        return
     async with get_database(request).session() as session:
-        request.state.session = session
         yield session
         await session.commit()
 

@@ -1,0 +1,180 @@
+"""The application of a deployable: context, errors, health, metrics and route class installed in one place."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from undercroft.shared.auth import PrincipalKeys, PrincipalSigner, PrincipalVerifier, public
+from undercroft.shared.errors import (
+    BadRequestError,
+    FieldProblem,
+    InternalError,
+    MethodNotAllowedError,
+    NotFoundError,
+    NotImplementedMethodError,
+    PayloadTooLargeError,
+    ServiceError,
+    UnprocessableError,
+    error_for_status,
+    problem_response,
+)
+from undercroft.shared.health import health_router
+from undercroft.shared.logs import get_logger
+from undercroft.shared.request_context import RequestContextMiddleware
+from undercroft.shared.settings import ServiceSettings
+from undercroft.shared.telemetry import Telemetry, configure_telemetry
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+VERSION: Final = "0.1.0"
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_PROMETHEUS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+_logger = get_logger(__name__)
+
+
+def create_service_app(
+    settings: ServiceSettings,
+    *,
+    description: str,
+    routers: Sequence[APIRouter],
+    lifespan: Lifespan,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> FastAPI:
+    """Build a deployable's application; nothing is opened before its lifespan is entered.
+
+    `lifespan` opens the deployable's resources and puts them on `app.state`; it may append to
+    `app.state.readiness_checks`. Bodies beyond `max_body_bytes` are answered 413 before they are read.
+    """
+    app = FastAPI(
+        title=f"Undercroft {settings.service_name}",
+        description=description,
+        version=VERSION,
+        lifespan=_around(lifespan),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=True,
+    )
+    _install_state(app, settings)
+    app.add_middleware(
+        RequestContextMiddleware,
+        telemetry=app.state.telemetry,
+        access_log=settings.access_log,
+        max_body_bytes=max_body_bytes,
+    )
+    app.add_exception_handler(ServiceError, _render_service_error)
+    app.add_exception_handler(RequestValidationError, _render_validation_error)
+    app.add_exception_handler(HTTPException, _render_http_exception)
+    for router in (health_router(), _metrics_router(), *routers):
+        app.include_router(router)
+    return app
+
+
+def _install_state(app: FastAPI, settings: ServiceSettings) -> None:
+    keys = PrincipalKeys(settings.principal_keys)
+    app.state.settings = settings
+    app.state.service_name = settings.service_name
+    app.state.principal_verifier = PrincipalVerifier(settings.service_name, keys)
+    app.state.principal_signer = PrincipalSigner(settings.service_name, keys)
+    app.state.readiness_checks = []
+    app.state.is_draining = False
+    app.state.telemetry = configure_telemetry(
+        service_name=settings.service_name, service_version=VERSION, otlp_endpoint=settings.otlp_endpoint
+    )
+
+
+def _around(lifespan: Lifespan) -> Lifespan:
+    @asynccontextmanager
+    async def whole(app: FastAPI) -> AsyncIterator[None]:
+        app.state.is_draining = False
+        try:
+            async with lifespan(app):
+                yield
+                app.state.is_draining = True
+        finally:
+            app.state.telemetry.shutdown()
+
+    return whole
+
+
+def _metrics_router() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/metrics")
+    @public
+    async def metrics(request: Request) -> Response:
+        """Expose the metrics in Prometheus' text format."""
+        telemetry: Telemetry = request.app.state.telemetry
+        return Response(telemetry.prometheus_text(), media_type=_PROMETHEUS_MEDIA_TYPE)
+
+    return router
+
+
+def render_error(request: Request, error: ServiceError) -> Response:
+    """Render an error for a request, logging it once when it is the server's fault."""
+    if error.status >= InternalError.status:
+        _logger.error("request failed", code=error.code, status=error.status, exc_info=error)
+    return problem_response(
+        error, instance=request.url.path, request_id=request.scope.get("undercroft.request_id")
+    )
+
+
+async def _render_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101  registered for this type only
+    return render_error(request, error)
+
+
+async def _render_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this type only
+    details = error.errors()
+    if any(each["type"] == "json_invalid" for each in details):
+        return render_error(request, BadRequestError("The body is not valid JSON.", code="malformed_json"))
+    problems = [
+        FieldProblem(pointer=_pointer(each["loc"]), detail=str(each["msg"]), code=str(each["type"]))
+        for each in details
+    ]
+    return render_error(request, UnprocessableError(problems=problems))
+
+
+def _pointer(location: Sequence[object]) -> str:
+    """Turn a Pydantic location into a JSON pointer; parameters are shown as `#/query/limit`."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    if parts and parts[0] == "body":
+        parts = parts[1:]
+    return "#" + "".join(f"/{part}" for part in parts)
+
+
+async def _render_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for this type only
+    return render_error(request, _translate(request, error))
+
+
+def _translate(request: Request, error: HTTPException) -> ServiceError:
+    headers = dict(error.headers or {})
+    match error.status_code:
+        case 404:
+            return NotFoundError("There is nothing at this path.")
+        case 405 if request.method not in _METHODS:
+            return NotImplementedMethodError(f"The method {request.method[:20]} is not known.")
+        case 405:
+            return MethodNotAllowedError(
+                f"{request.method} is not offered here.", headers={"Allow": _allow(headers.get("Allow", ""))}
+            )
+        case 413:
+            return PayloadTooLargeError("The body is too large.")
+        case status:
+            return error_for_status(status, str(error.detail))
+
+
+def _allow(methods: str) -> str:
+    names = {name.strip() for name in methods.split(",") if name.strip()} | {"OPTIONS"}
+    if "GET" in names:
+        names.add("HEAD")
+    return ", ".join(sorted(names))

@@ -1,0 +1,118 @@
+"""The command of one deployable: `undercroft-<name> serve|migrate|openapi`."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+from uvicorn import Config, Server
+
+from undercroft.shared.logs import configure_logging
+from undercroft.shared.serialization import dumps
+from undercroft.shared.settings import DatabaseSettings, ServiceSettings, SettingsError, load_settings
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+_GRACEFUL_SHUTDOWN_SECONDS = 25
+_IDLE_CONNECTION_SECONDS = 75
+_BACKLOG = 2048
+
+
+class CommandError(Exception):
+    """The command cannot do what was asked; the message is one line that says what to do."""
+
+
+def run_command(
+    settings_class: type[SettingsT],
+    create_app: Callable[[SettingsT], FastAPI],
+    *,
+    package: str,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Run the command line of a deployable and leave the process with its status.
+
+    `package` is the deployable's import name (`undercroft.flags`), where its migrations are found.
+    """
+    parser = _parser(settings_class, package.replace(".", "-"))
+    parsed = parser.parse_args(arguments)
+    try:
+        if parsed.command == "openapi":
+            sys.stdout.buffer.write(dumps(create_app(placeholder_settings(settings_class)).openapi()) + b"\n")
+            return
+        settings = load_settings(settings_class)
+        if parsed.command == "migrate":
+            asyncio.run(_migrate(settings, package))
+        else:
+            _serve(settings, create_app)
+    except (SettingsError, CommandError) as error:
+        sys.stderr.write(f"{package.replace('.', '-')}: {error}\n")
+        raise SystemExit(1) from None
+
+
+def placeholder_settings(settings_class: type[SettingsT]) -> SettingsT:
+    """Return settings good enough to build the app without running it (its OpenAPI document, its routes)."""
+    values: dict[str, object] = {"secret_key": SecretStr("0" * 32)}
+    if issubclass(settings_class, DatabaseSettings):
+        values["database_url"] = SecretStr("postgresql+asyncpg://nobody@localhost/nowhere")
+    return load_settings(settings_class, **values)
+
+
+def _parser(settings_class: type[ServiceSettings], program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=settings_class.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("serve", help="serve HTTP until told to stop")
+    commands.add_parser("openapi", help="print the OpenAPI document")
+    if issubclass(settings_class, DatabaseSettings):
+        commands.add_parser("migrate", help="bring the database schema up to this code's version")
+    return parser
+
+
+async def _migrate(settings: ServiceSettings, package: str) -> None:
+    from undercroft.shared.migrations import (
+        MigrationError,
+        upgrade_if_behind,
+    )  # imports Alembic: only when asked
+
+    if not isinstance(
+        settings, DatabaseSettings
+    ):  # pragma: no cover  the parser offers migrate to no one else
+        raise CommandError("this deployable has no database")
+    try:
+        changed = await upgrade_if_behind(settings.database_url.get_secret_value(), package)
+    except MigrationError as error:
+        raise CommandError(str(error)) from error
+    sys.stdout.write("migrated\n" if changed else "already up to date\n")
+
+
+def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI]) -> None:
+    configure_logging(
+        log_format=settings.log_format, log_level=settings.log_level, service_name=settings.service_name
+    )
+    server = Server(server_config(create_app(settings), host=settings.host, port=settings.port))
+    server.run()
+    if not server.started:
+        raise CommandError(f"could not start on {settings.host}:{settings.port}; the log above says why")
+
+
+def server_config(app: FastAPI, *, host: str, port: int) -> Config:
+    """Return the one Uvicorn configuration that every mode uses: bounded, quiet, without default headers."""
+    return Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
+        timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
+        h11_max_incomplete_event_size=64 * 1024,
+    )

@@ -1,0 +1,182 @@
+"""A pytest plugin: the real database, migrated once and rolled back after each test, and signed principals.
+
+Set `UNDERCROFT_TEST_DATABASE_URL` (a superuser's `postgresql+asyncpg://` address) to use a server of your own; without
+it the embedded PostgreSQL is started for the session.
+"""
+
+import base64
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import SecretStr
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from typing_extensions import override
+
+from undercroft.shared.auth import (
+    GATEWAY,
+    PRINCIPAL_HEADER,
+    Principal,
+    PrincipalKeys,
+    PrincipalSigner,
+    Requires,
+    generate_principal_keys,
+    is_public,
+    require_service,
+)
+from undercroft.shared.db import Database, translate_outage
+
+TEST_SECRET: Final = SecretStr("only-for-tests-" + "0" * 32)
+TEST_DEPLOYABLES: Final = ("gateway", "identity", "flags")
+
+_KEYS = generate_principal_keys(TEST_SECRET, TEST_DEPLOYABLES)
+
+
+def principal_keys(name: str) -> dict[str, SecretStr]:
+    """Return the principal keys that a deployable is given in tests."""
+    return {pair: SecretStr(key) for pair, key in _KEYS[name].items()}
+
+
+def principal_headers(principal: Principal, *, audience: str, issuer: str = GATEWAY) -> dict[str, str]:
+    """Sign a principal as the gateway (or another deployable) would."""
+    signer = PrincipalSigner(issuer, PrincipalKeys(principal_keys(issuer)))
+    return {PRINCIPAL_HEADER: signer.header_for(principal, audience)}
+
+
+def service_headers(issuer: str, *, audience: str) -> dict[str, str]:
+    """Sign a principal with which one deployable calls another."""
+    return principal_headers(Principal(subject=issuer, kind="service"), audience=audience, issuer=issuer)
+
+
+def api_key_principal(
+    *scopes: str, organization_id: UUID | None = None, environment: str | None = None
+) -> Principal:
+    """Return the principal of an API key with these scopes."""
+    kind = "operator" if "operator" in scopes else "api_key"
+    return Principal(
+        subject="key_01h455vb4pex5vsknk084sn02q",
+        kind=kind,
+        organization_id=organization_id,
+        scopes=frozenset(scopes),
+        environment=environment,
+    )
+
+
+class RolledBackDatabase(Database):
+    """A database whose every commit is a savepoint of one transaction that is rolled back at the end."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.engine = connection.engine
+
+    @asynccontextmanager
+    @override
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(
+            bind=self._connection, expire_on_commit=False, join_transaction_mode="create_savepoint"
+        ) as session:
+            with translate_outage():
+                yield session
+
+    @override
+    async def dispose(self) -> None:
+        """Leave the connection to the fixture that made it."""
+
+
+@asynccontextmanager
+async def rolled_back_database(url: str) -> AsyncIterator[Database]:
+    """Open a connection, hand out sessions on it, and undo everything at the end."""
+    engine = create_async_engine(url, poolclass=sa.NullPool)
+    async with engine.connect() as connection:
+        transaction = await connection.begin()
+        try:
+            yield RolledBackDatabase(connection)
+        finally:
+            await transaction.rollback()
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[URL]:
+    """Yield a superuser's address on the session's PostgreSQL server."""
+    given = os.environ.get("UNDERCROFT_TEST_DATABASE_URL")
+    if given:
+        yield make_url(given)
+        return
+    from undercroft.shared.postgres_server import PostgresServer
+
+    with tempfile.TemporaryDirectory(prefix="uc-test-") as directory:
+        server = PostgresServer(Path(directory) / "postgres", durable=False)
+        with server:
+            yield make_url(server.url("postgres", "postgres"))
+
+
+@pytest.fixture(scope="session")
+def create_database(postgres_url: URL) -> Callable[[], Awaitable[str]]:
+    """Return a function that makes an empty database and returns a superuser's address of it."""
+
+    async def create() -> str:
+        name = f"test_{base64.b16encode(os.urandom(6)).decode().lower()}"
+        engine = create_async_engine(postgres_url, isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            await connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+        await engine.dispose()
+        return postgres_url.set(database=name).render_as_string(hide_password=False)
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def migrated_database(create_database: Callable[[], Awaitable[str]]) -> Callable[[str], Awaitable[str]]:
+    """Return a function that makes a database migrated to the head of a package such as `undercroft.flags`."""
+    made: dict[str, str] = {}
+
+    async def migrated(package: str) -> str:
+        from undercroft.shared.migrations import upgrade_if_behind
+
+        if package not in made:
+            url = await create_database()
+            await upgrade_if_behind(url, package)
+            made[package] = url
+        return made[package]
+
+    return migrated
+
+
+def unguarded_routes(app: FastAPI) -> list[str]:
+    """List every route that neither demands a scope, nor a service's principal, nor is marked public."""
+    return [
+        f"{','.join(sorted(route.methods or ()))} {route.path}"
+        for route in iter_routes(app)
+        if not (is_public(route.endpoint) or _is_guarded(route))
+    ]
+
+
+def iter_routes(app: FastAPI) -> Iterator[APIRoute]:
+    """Yield every API route of an application, those of included routers too."""
+    pending = list(app.routes)
+    while pending:
+        route = pending.pop(0)
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            pending.extend(route.original_router.routes)
+
+
+def _is_guarded(route: APIRoute) -> bool:
+    pending = list(route.dependant.dependencies)
+    while pending:
+        dependant = pending.pop()
+        if dependant.call is require_service or isinstance(dependant.call, Requires):
+            return True
+        pending.extend(dependant.dependencies)
+    return False
