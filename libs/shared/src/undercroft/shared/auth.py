@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 from undercroft.shared.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from undercroft.shared.ids import InvalidIdError, TypeId
 from undercroft.shared.serialization import dumps, loads
-from undercroft.shared.settings import derive_key
+from undercroft.shared.settings import SettingsError, derive_key
 
 PRINCIPAL_HEADER: Final = "Undercroft-Principal"
 PRINCIPAL_LIFE_SECONDS: Final = 60
@@ -226,7 +226,7 @@ def _invalid(reason: str) -> UnauthenticatedError:
 def _split_pair(pair: str) -> tuple[str, str]:
     issuer, separator, audience = pair.partition("|")
     if not (issuer and separator and audience):
-        raise ValueError(f"principal key {pair!r} is not named issuer|audience")
+        raise SettingsError(f"principal key {pair!r} is not named issuer|audience")
     return issuer, audience
 
 
@@ -235,9 +235,9 @@ def _load_key(pair: str, value: SecretStr) -> OctKey:
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"principal key {pair} is not base64url") from error
+        raise SettingsError(f"principal key {pair} is not base64url") from error
     if len(raw) < _KEY_BYTES:
-        raise ValueError(f"principal key {pair} has fewer than {_KEY_BYTES} bytes")
+        raise SettingsError(f"principal key {pair} has fewer than {_KEY_BYTES} bytes")
     return OctKey.import_key(raw)
 
 

@@ -1,13 +1,16 @@
 """Configuration from the environment: frozen, documented, refused in one line when wrong."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 from typing_extensions import override
 
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
@@ -16,6 +19,7 @@ Seconds = Annotated[float, Field(gt=0, le=3_600)]
 
 _FILE_SUFFIX = "_FILE"
 _FILE_LIMIT_BYTES = 65_536
+_FIELD_IN_MESSAGE = re.compile(r'field "(\w+)"')
 
 
 class SettingsError(Exception):
@@ -48,8 +52,14 @@ class _SecretFiles(PydanticBaseSettingsSource):
         for name, field in self.settings_cls.model_fields.items():
             value, key, present = self.get_field_value(field, name)
             if present:
-                found[key] = self.prepare_field_value(name, field, value, self.field_is_complex(field))
+                found[key] = self._parse(name, field, value)
         return found
+
+    def _parse(self, name: str, field: FieldInfo, value: str) -> Any:
+        try:
+            return self.prepare_field_value(name, field, value, self.field_is_complex(field))
+        except ValueError as error:
+            raise SourceError(f'error parsing value for field "{name}"') from error
 
 
 class ServiceSettings(BaseSettings):
@@ -115,13 +125,21 @@ def load_settings(settings_class: type[SettingsT], **values: object) -> Settings
     """
     try:
         return settings_class(**values)  # type: ignore[arg-type]  # values come by field name from our own callers
+    except SourceError as error:
+        name = _FIELD_IN_MESSAGE.findall(str(error))[0]
+        raise SettingsError(
+            f"invalid setting: {_variable(settings_class, name)}: is not valid JSON"
+        ) from None
     except ValidationError as error:
-        prefix = str(settings_class.model_config.get("env_prefix", ""))
         problems = "; ".join(
-            f"{prefix}{'.'.join(str(part) for part in each['loc'])}".upper() + f": {each['msg'].lower()}"
+            f"{_variable(settings_class, '.'.join(str(part) for part in each['loc']))}: {each['msg'].lower()}"
             for each in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError(f"invalid setting: {problems}") from None
+
+
+def _variable(settings_class: type[ServiceSettings], name: str) -> str:
+    return f"{settings_class.model_config.get('env_prefix', '')}{name}".upper()
 
 
 def derive_key(secret: SecretStr, label: str, *, length: int = 32) -> bytes:

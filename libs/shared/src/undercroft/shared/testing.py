@@ -25,6 +25,7 @@ from typing_extensions import override
 from undercroft.shared.auth import (
     GATEWAY,
     PRINCIPAL_HEADER,
+    Kind,
     Principal,
     PrincipalKeys,
     PrincipalSigner,
@@ -61,7 +62,7 @@ def api_key_principal(
     *scopes: str, organization_id: UUID | None = None, environment: str | None = None
 ) -> Principal:
     """Return the principal of an API key with these scopes."""
-    kind = "operator" if "operator" in scopes else "api_key"
+    kind: Kind = "operator" if "operator" in scopes else "api_key"
     return Principal(
         subject="key_01h455vb4pex5vsknk084sn02q",
         kind=kind,

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from undercroft.shared.settings import DatabaseSettings, SettingsError, derive_key, load_settings
+
+
+class ThingSettings(DatabaseSettings):
+    """Settings of a thing."""
+
+    model_config = SettingsConfigDict(env_prefix="THING_")
+    service_name: str = "thing"
+    port: int = 9000
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THING_SECRET_KEY", "s" * 32)
+    monkeypatch.setenv("THING_DATABASE_URL", "postgresql+asyncpg://thing@localhost/x")
+    return monkeypatch
+
+
+def test_settings_come_from_the_prefixed_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("THING_HOST", "0.0.0.0")
+    assert load_settings(ThingSettings).host == "0.0.0.0"
+
+
+def test_arguments_win_over_the_environment(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("THING_PORT", "1000")
+    assert load_settings(ThingSettings, port=2000).port == 2000
+
+
+def test_a_dot_env_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("THING_HOST=::1\n")
+    assert load_settings(ThingSettings).host == "::1"
+
+
+def test_a_secret_can_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("f" * 40 + "\n")
+    environment.delenv("THING_SECRET_KEY")
+    environment.setenv("THING_SECRET_KEY_FILE", str(secret))
+    assert load_settings(ThingSettings).secret_key.get_secret_value() == "f" * 40
+
+
+def test_structured_settings_can_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text('{"gateway|thing": "abc"}')
+    environment.setenv("THING_PRINCIPAL_KEYS_FILE", str(keys))
+    assert load_settings(ThingSettings).principal_keys["gateway|thing"].get_secret_value() == "abc"
+
+
+def test_an_unreadable_secret_file_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("THING_SECRET_KEY_FILE", str(tmp_path / "missing"))
+    with pytest.raises(SettingsError, match="THING_SECRET_KEY_FILE: cannot read"):
+        load_settings(ThingSettings)
+
+
+def test_an_oversized_secret_file_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 70_000)
+    environment.setenv("THING_SECRET_KEY_FILE", str(tmp_path / "big"))
+    with pytest.raises(SettingsError, match="exceeds"):
+        load_settings(ThingSettings)
+
+
+def test_a_wrong_value_is_one_line_that_names_the_variable_and_not_the_value(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("THING_SECRET_KEY", "too-short-secret")
+    environment.setenv("THING_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ThingSettings)
+    message = str(caught.value)
+    assert "THING_SECRET_KEY" in message
+    assert "THING_LOG_LEVEL" in message
+    assert "too-short-secret" not in message
+    assert "\n" not in message
+
+
+def test_a_structured_setting_that_is_no_json_is_one_line_too(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("THING_PRINCIPAL_KEYS", "{not json")
+    with pytest.raises(SettingsError, match="THING_PRINCIPAL_KEYS"):
+        load_settings(ThingSettings)
+
+
+def test_derived_keys_differ_by_label_and_hold_their_length() -> None:
+    secret = SecretStr("s" * 32)
+    assert derive_key(secret, "a") != derive_key(secret, "b")
+    assert derive_key(secret, "a") == derive_key(secret, "a")
+    assert len(derive_key(secret, "a", length=16)) == 16
+
+
+def test_a_file_that_is_no_json_is_one_line_too(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("{not json")
+    environment.setenv("THING_PRINCIPAL_KEYS_FILE", str(tmp_path / "keys"))
+    with pytest.raises(SettingsError, match="THING_PRINCIPAL_KEYS"):
+        load_settings(ThingSettings)
