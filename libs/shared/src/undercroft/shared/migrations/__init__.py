@@ -1,0 +1,43 @@
+"""Schema migrations of one service: which revision, whether behind, and the one place that runs Alembic.
+
+Alembic takes half a second to import, so only what changes or compares a schema imports it. Every history lives
+in its own schema with its own version table; nothing here relies on `search_path`.
+"""
+
+from undercroft.shared.migrations.environment import backfill, run_env
+from undercroft.shared.migrations.errors import (
+    MigrationError,
+    ModelsDifferError,
+    SchemaNewerThanCodeError,
+    SeveralHeadsError,
+)
+from undercroft.shared.migrations.runner import (
+    check,
+    downgrade,
+    history,
+    merge,
+    revision,
+    upgrade,
+    upgrade_if_behind,
+)
+from undercroft.shared.migrations.versions import current_revision, find_migrations, head_revision, heads
+
+__all__ = [
+    "MigrationError",
+    "ModelsDifferError",
+    "SchemaNewerThanCodeError",
+    "SeveralHeadsError",
+    "backfill",
+    "check",
+    "current_revision",
+    "downgrade",
+    "find_migrations",
+    "head_revision",
+    "heads",
+    "history",
+    "merge",
+    "revision",
+    "run_env",
+    "upgrade",
+    "upgrade_if_behind",
+]

@@ -1,0 +1,16 @@
+"""Contract: demand the column once every row has it and all running code writes it."""
+
+from alembic import op
+
+revision = "0004contract"
+down_revision = "0003fill"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.alter_column("products", "slug", nullable=False, schema="catalog")
+
+
+def downgrade() -> None:
+    op.alter_column("products", "slug", nullable=True, schema="catalog")
