@@ -1,11 +1,12 @@
 """The application of a deployable: context, errors, health, metrics and route class installed in one place."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from undercroft.shared.auth import PrincipalKeys, PrincipalSigner, PrincipalVerifier, public
@@ -153,28 +154,47 @@ def _pointer(location: Sequence[object]) -> str:
 
 async def _render_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for this type only
-    return render_error(request, _translate(request, error))
+    if error.status_code == MethodNotAllowedError.status:
+        allow = _allowed_methods(request)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allow})
+        if request.method in _METHODS:
+            detail = f"{request.method} is not offered here."
+            return render_error(request, MethodNotAllowedError(detail, headers={"Allow": allow}))
+        return render_error(
+            request, NotImplementedMethodError(f"The method {request.method[:20]} is not known.")
+        )
+    return render_error(request, _translate(error))
 
 
-def _translate(request: Request, error: HTTPException) -> ServiceError:
-    headers = dict(error.headers or {})
+def _translate(error: HTTPException) -> ServiceError:
     match error.status_code:
-        case 404:
+        case NotFoundError.status:
             return NotFoundError("There is nothing at this path.")
-        case 405 if request.method not in _METHODS:
-            return NotImplementedMethodError(f"The method {request.method[:20]} is not known.")
-        case 405:
-            return MethodNotAllowedError(
-                f"{request.method} is not offered here.", headers={"Allow": _allow(headers.get("Allow", ""))}
-            )
-        case 413:
+        case PayloadTooLargeError.status:
             return PayloadTooLargeError("The body is too large.")
         case status:
             return error_for_status(status, str(error.detail))
 
 
-def _allow(methods: str) -> str:
-    names = {name.strip() for name in methods.split(",") if name.strip()} | {"OPTIONS"}
+def _allowed_methods(request: Request) -> str:
+    """List the methods of every route at this path (RFC 9110 section 10.2.1)."""
+    names = {"OPTIONS"}
+    for route in iter_routes(request.app):
+        if route.path_regex.match(request.url.path):
+            names |= route.methods or set()
     if "GET" in names:
         names.add("HEAD")
     return ", ".join(sorted(names))
+
+
+def iter_routes(app: FastAPI) -> Iterator[APIRoute]:
+    """Yield every API route of an application, those of included routers too."""
+    pending = list(app.routes)
+    while pending:
+        route = pending.pop(0)
+        if isinstance(route, APIRoute):
+            yield route
+        else:
+            # FastAPI keeps an included router as one entry that refers to it.
+            pending.extend(getattr(getattr(route, "original_router", None), "routes", ()))

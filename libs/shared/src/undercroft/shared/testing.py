@@ -22,6 +22,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from typing_extensions import override
 
+from undercroft.shared.app import iter_routes
 from undercroft.shared.auth import (
     GATEWAY,
     PRINCIPAL_HEADER,
@@ -160,17 +161,6 @@ def unguarded_routes(app: FastAPI) -> list[str]:
         for route in iter_routes(app)
         if not (is_public(route.endpoint) or _is_guarded(route))
     ]
-
-
-def iter_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Yield every API route of an application, those of included routers too."""
-    pending = list(app.routes)
-    while pending:
-        route = pending.pop(0)
-        if isinstance(route, APIRoute):
-            yield route
-        elif hasattr(route, "original_router"):
-            pending.extend(route.original_router.routes)
 
 
 def _is_guarded(route: APIRoute) -> bool:
