@@ -1,11 +1,9 @@
-"""${message}.
-
-Revision: ${up_revision}, after ${down_revision | comma,n}.
-"""
+"""${message}."""
 
 import sqlalchemy as sa
 from alembic import op
 ${imports if imports else ""}
+
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}

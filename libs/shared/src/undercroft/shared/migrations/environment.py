@@ -1,8 +1,11 @@
 """What runs inside Alembic: the body of every `migrations/env.py`, and batches for data migrations."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import Connection, Executable, MetaData
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
 
 CONNECTION_ATTRIBUTE: Final = "connection"
 
@@ -29,9 +32,19 @@ def run_env(metadata: MetaData) -> None:
         version_table_schema=schema,
         transaction_per_migration=True,
         compare_type=True,
+        render_item=_render_item,
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _render_item(kind: str, item: object, context: "AutogenContext") -> str | Literal[False]:
+    """Write column types of our own into a new version file, with their import."""
+    module = type(item).__module__
+    if kind != "type" or not module.startswith("undercroft."):
+        return False
+    context.imports.add(f"from {module} import {type(item).__name__}")
+    return repr(item)
 
 
 def backfill(statement: Executable) -> int:

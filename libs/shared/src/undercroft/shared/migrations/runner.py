@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import shutil
+from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -204,12 +206,19 @@ async def _run(connection: AsyncConnection, package: str, run: "Callable[[Config
 def _config(package: str, *, output: io.StringIO | None = None) -> "Config":
     from alembic.config import Config
 
-    config = Config(stdout=output or io.StringIO(), output_buffer=output or io.StringIO())
+    config = Config(stdout=output or io.StringIO(), cmd_opts=Namespace(quiet=output is None))
     # ConfigParser reads % as interpolation.
     config.set_main_option("script_location", str(find_migrations(package)).replace("%", "%%"))
     config.set_main_option("file_template", _FILE_TEMPLATE)
     config.set_main_option("timezone", "UTC")
     config.set_main_option("path_separator", "os")
+    if shutil.which("ruff"):  # a developer's machine, the only place where versions are written
+        config.set_section_option("post_write_hooks", "hooks", "format")
+        config.set_section_option("post_write_hooks", "format.type", "exec")
+        config.set_section_option("post_write_hooks", "format.executable", "ruff")
+        config.set_section_option(
+            "post_write_hooks", "format.options", "format --quiet REVISION_SCRIPT_FILENAME"
+        )
     return config
 
 
