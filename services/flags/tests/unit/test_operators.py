@@ -139,6 +139,7 @@ def test_control_flow(rule: object, expected: object):
         ({"==": [var("plan"), "pro"]}, True),
         ({"==": ["pro", var("plan")]}, True),
         ({"!=": [var("plan"), "pro"]}, False),
+        ({"!=": [var("plan"), var("age")]}, True),
         ({"==": [var("user.name"), "jo"]}, True),
         ({"==": [var("age"), "42"]}, True),
         ({"==": [var("age"), 42]}, True),
