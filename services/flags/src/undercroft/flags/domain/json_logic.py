@@ -12,6 +12,8 @@ part of a rule is an error only for the contexts that reach it. The differences 
   never a number.
 - A result that is a list or an object is an error even if a variant is named like Python's text for it, and so is a
   variant whose value is null.
+- A definition that the reference refuses, together with its whole document, is one PARSE_ERROR; members of a flag
+  that it does not know are ignored here (and refused by ``validation``).
 - Any other error inside an operator, which the reference lets escape, is one GENERAL error of that flag.
 """
 
@@ -149,7 +151,7 @@ class _Compiler:
 
     def _resolved(self, source: object, place: Place) -> tuple[object, Place]:
         """Replace a reference by the evaluator it names; unknown and nested ones stay, and fail when reached."""
-        if not isinstance(source, dict) or place.is_inlined:
+        if place.is_inlined or not isinstance(source, dict) or REFERENCE not in source:
             return source, place
         name = reference_name(source)
         if name is None or name not in self.evaluators:
