@@ -1,0 +1,99 @@
+import errno
+import socket
+
+import pytest
+
+from undercroft.launcher import listeners
+from undercroft.launcher.errors import ListenError
+
+
+def refuse_with(number: int) -> type[socket.socket]:
+    class Refusing(socket.socket):
+        def bind(self, address: object) -> None:
+            raise OSError(number, "refused")
+
+    return Refusing
+
+
+def test_a_free_port_is_taken_and_named():
+    sockets = listeners.listen("127.0.0.1", 0)
+
+    port = listeners.port_of(sockets)
+
+    with socket.create_connection(("127.0.0.1", port)):
+        listeners.close(sockets)
+    assert port > 0
+
+
+def test_a_taken_port_is_refused_before_anything_starts():
+    taken = listeners.listen("127.0.0.1", 0)
+    port = listeners.port_of(taken)
+
+    with pytest.raises(ListenError, match=rf"^port {port} of 127\.0\.0\.1 is taken: .*--port$"):
+        listeners.listen("127.0.0.1", port)
+    listeners.close(taken)
+
+
+def test_a_port_is_free_again_right_after_use():
+    first = listeners.listen("127.0.0.1", 0)
+    port = listeners.port_of(first)
+    listeners.close(first)
+    listeners.close(first)
+
+    listeners.close(listeners.listen("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 300, "192.0.2.1"])
+def test_an_address_of_another_machine_is_refused(host: str):
+    with pytest.raises(ListenError, match=r"is not an address of this machine; try --host 127\.0\.0\.1$"):
+        listeners.listen(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.EACCES, "choose one above 1023 with --port"), (errno.ENETDOWN, "refused; choose others")],
+)
+def test_a_refused_port_says_what_to_do(number: int, advice: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(socket, "socket", refuse_with(number))
+
+    with pytest.raises(ListenError, match=advice):
+        listeners.listen("127.0.0.1", 80)
+
+
+def test_a_name_with_several_addresses_needs_only_one_that_works(monkeypatch: pytest.MonkeyPatch):
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    free = listeners.listen("127.0.0.1", 0)
+    port = listeners.port_of(free)
+    listeners.close(free)
+    answers = [
+        (family, kind, protocol, name, (address[0], port)) for family, kind, protocol, name, address in found
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+
+    sockets = listeners.listen("both", port)
+
+    assert [each.getsockname() for each in sockets] == [("127.0.0.1", port)]
+    listeners.close(sockets)
+
+
+def test_ipv6_is_listened_on():
+    try:
+        sockets = listeners.listen("::1", 0)
+    except ListenError:
+        pytest.skip("this machine has no IPv6")
+    assert sockets[0].family == socket.AF_INET6
+    listeners.close(sockets)
+
+
+def test_sockets_of_a_parent_are_adopted():
+    parent = listeners.listen("127.0.0.1", 0)
+    descriptor = parent[0].detach()
+
+    adopted = listeners.adopt([descriptor])
+
+    assert adopted[0].fileno() == descriptor
+    assert adopted[0].family == socket.AF_INET
+    listeners.close(adopted)
