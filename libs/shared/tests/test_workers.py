@@ -13,10 +13,10 @@ class RecordingLogger:
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, object]]] = []
 
-    def warning(self, event: str, /, **values: object) -> None:
+    def warning(self, event: str, **values: object) -> None:
         self.lines.append(("warning", event, values))
 
-    def error(self, event: str, /, **values: object) -> None:
+    def error(self, event: str, **values: object) -> None:
         self.lines.append(("error", event, values))
 
     @property

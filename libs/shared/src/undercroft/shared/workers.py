@@ -18,10 +18,10 @@ WorkerFactory: TypeAlias = Callable[[], Coroutine[object, object, object]]
 class WorkerLogger(Protocol):
     """The part of a logger that is needed here."""
 
-    def warning(self, event: str, /, **values: object) -> object:
+    def warning(self, event: str, **values: object) -> object:
         """Log a worker that ended by itself."""
 
-    def error(self, event: str, /, **values: object) -> object:
+    def error(self, event: str, **values: object) -> object:
         """Log a worker that failed."""
 
 
