@@ -61,6 +61,13 @@ def test_integers_are_encoded_in_the_shortest_form(number: int):
     assert encode(number) == cbor2.dumps(number, canonical=True)
 
 
+@pytest.mark.parametrize(
+    "number", [1.5, 0.1, 1e300, 65504.5, 5.960464477539063e-08, float("inf"), float("-inf"), float("nan")]
+)
+def test_fractions_are_encoded_in_the_shortest_form(number: float):
+    assert encode(number) == cbor2.dumps(number, canonical=True)
+
+
 def test_only_json_is_encoded():
     with pytest.raises(TypeError):
         encode(object())

@@ -61,6 +61,8 @@ def var(path: object) -> dict[str, object]:
         (var(["absent", var("plan")]), "pro"),
         (var({"cat": ["pl", "an"]}), "pro"),
         (var([1, "d"]), "d"),
+        (var(["absent", "d", "surplus"]), "d"),
+        (var([]), CONTEXT | {"$flagd": {"flagKey": "flag", "timestamp": 7}}),
         (var("$flagd.flagKey"), "flag"),
         (var("$flagd.timestamp"), 7),
         (var("$flagd.other"), None),
@@ -344,7 +346,10 @@ def test_the_operators_of_flagd_give_null_for_bad_input(rule: object, expected: 
     assert run(rule) is expected
 
 
-@pytest.mark.parametrize("rule", [{"nope": []}, {"$ref": "nope"}, {"$ref": 5}, {"and": [True, {"nope": 1}]}])
+@pytest.mark.parametrize(
+    "rule",
+    [{"nope": []}, {"$ref": "nope"}, {"$ref": 5}, {"and": [True, {"nope": 1}]}, var(["a", 1, {"nope": 1}])],
+)
 def test_an_unknown_operator_fails_when_it_is_reached(rule: object):
     with pytest.raises(MalformedRuleError):
         run(rule)

@@ -21,18 +21,23 @@ def compile_var(compiler: RuleCompiler, arguments: list[object], place: Place) -
     match arguments:
         case [str(path)] if path:
             return _compile_path(compiler, path, _NOTHING, place)
-    key = compiler.compile(arguments[0], place) if arguments else _NOTHING
-    default = compiler.compile(arguments[1], place) if len(arguments) > 1 else _NOTHING
-    if key.is_constant and isinstance(key.value, str) and key.value and default.is_constant:
-        return _compile_path(compiler, key.value, default, place)
+    nodes = [compiler.compile(argument, place) for argument in arguments]
+    if (
+        nodes
+        and isinstance(nodes[0].value, str)
+        and nodes[0].value
+        and all(node.is_constant for node in nodes)
+    ):
+        return _compile_path(compiler, nodes[0].value, nodes[1] if len(nodes) > 1 else _NOTHING, place)
     if place.is_root:
         compiler.read_flagd_data()
-    key_rule, default_rule = key.rule, default.rule
+    # Surplus arguments are evaluated too: one of them may be an error.
+    rules = [node.rule for node in nodes]
 
     def computed(data: object, run: Run) -> object:
-        return look_up(data, run, key_rule(data, run), default_rule(data, run))
+        return look_up(data, run, *[rule(data, run) for rule in rules])
 
-    return Node(computed, cost=1 + key.cost + default.cost)
+    return Node(computed, cost=1 + sum(node.cost for node in nodes))
 
 
 def _compile_path(compiler: RuleCompiler, key: str, default: Node, place: Place) -> Node:

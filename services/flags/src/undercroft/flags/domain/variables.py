@@ -33,7 +33,7 @@ def _item(items: list[object] | str, index: int) -> object:
     return items[index] if 0 <= index < len(items) else None
 
 
-def look_up(data: object, run: Run, key: object = None, default: object = None) -> object:
+def look_up(data: object, run: Run, key: object = None, default: object = None, *_ignored: object) -> object:
     """Resolve a computed ``var`` key: a dotted path, an index, or nothing for the whole data."""
     if key is None or key == "":
         return data

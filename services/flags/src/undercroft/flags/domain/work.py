@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
-WORK_BUDGET: Final = 250_000
-"""Units one flag may spend: a unit is about one operator applied to a scalar (some 0.1 microseconds)."""
+WORK_BUDGET: Final = 100_000
+"""Units one flag may spend: a unit is one operator applied to a scalar, 0.1 to 1 microseconds."""
 
 MAX_VALUE_DEPTH: Final = 100
 """Nesting of a value that an operator still compares, stringifies or hashes."""
