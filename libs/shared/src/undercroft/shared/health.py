@@ -44,13 +44,18 @@ def health_router() -> APIRouter:
         """Tell whether every dependency answers, each with its latency in milliseconds."""
         if request.app.state.is_draining:
             return _answer(request, "fail", {}, output="The process is stopping.")
-        checks: Sequence[ReadinessCheck] = request.app.state.readiness_checks
-        results = await asyncio.gather(*(_run(check) for check in checks))
-        states = {str(result["status"]) for _, result in results}
-        status = "fail" if "fail" in states else "warn" if "warn" in states else "pass"
-        return _answer(request, status, {name: [result] for name, result in results})
+        status, results = await run_checks(request.app.state.readiness_checks)
+        return _answer(request, status, results)
 
     return router
+
+
+async def run_checks(checks: Sequence[ReadinessCheck]) -> tuple[str, dict[str, list[dict[str, object]]]]:
+    """Run every check concurrently; return the worst status and each result by name."""
+    results = await asyncio.gather(*(_run(check) for check in checks))
+    states = {str(result["status"]) for _, result in results}
+    status = "fail" if "fail" in states else "warn" if "warn" in states else "pass"
+    return status, {name: [result] for name, result in results}
 
 
 async def _run(check: ReadinessCheck) -> tuple[str, dict[str, object]]:
