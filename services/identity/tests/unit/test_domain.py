@@ -1,0 +1,48 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from undercroft.identity.domain import earliest, first_operator_only, normalise_network, unique
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("192.0.2.7", "192.0.2.7/32"),
+        (" 2001:DB8::1/32 ", "2001:db8::/32"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("::1", "::1/128"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_networks_are_written_in_one_way(given: str, canonical: str):
+    assert normalise_network(given) == canonical
+
+
+@pytest.mark.parametrize("given", ["", "example.com", "10.0.0.0/33", "1.2.3", "10.0.0.0/8/8", "::1%eth0"])
+def test_what_is_no_network_is_refused(given: str):
+    with pytest.raises(ValueError, match=r".*"):
+        normalise_network(given)
+
+
+@pytest.mark.parametrize("scope", ["operator", "flags:read", "flags:write"])
+def test_scopes_that_rule_over_all_organizations_are_found(scope: str):
+    assert first_operator_only(["identity:read", scope]) == 1
+
+
+def test_other_scopes_are_for_organizations_too():
+    assert first_operator_only(["identity:write", "flags:evaluate", "usage:ingest", "webhooks:send"]) is None
+
+
+def test_repetitions_go_and_order_is_settled():
+    assert unique(["b", "a", "b"]) == ["a", "b"]
+
+
+def test_the_earliest_moment_wins_and_none_means_never():
+    assert earliest(NOW, None, NOW - timedelta(days=1)) == NOW - timedelta(days=1)
+    assert earliest(None, None) is None
