@@ -1,0 +1,79 @@
+"""How routes come by their services and callers."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from undercroft.identity.domain import KeyOwner
+from undercroft.identity.repository.api_keys import ApiKeyRepository
+from undercroft.identity.repository.events import EventRepository
+from undercroft.identity.repository.organizations import OrganizationRepository
+from undercroft.identity.schemas.organizations import OrganizationId
+from undercroft.identity.service.api_keys import ApiKeyService, KeyPolicy, KeyRepositories
+from undercroft.identity.service.operator_keys import OperatorKeyService
+from undercroft.identity.service.organizations import OrganizationService
+from undercroft.identity.service.verification import VerificationService
+from undercroft.identity.settings import IdentitySettings
+from undercroft.shared.auth import OPERATOR_SCOPE, Principal, Requires
+from undercroft.shared.db import SessionDep
+
+Reader = Annotated[Principal, Depends(Requires("identity:read"))]
+Writer = Annotated[Principal, Depends(Requires("identity:write"))]
+Operator = Annotated[Principal, Depends(Requires(OPERATOR_SCOPE))]
+IfMatch = Annotated[str | None, Header(description="The `ETag` that the caller last saw.")]
+
+
+def utc_now() -> datetime:
+    """Return the moment."""
+    return datetime.now(UTC)
+
+
+def organization_service(session: SessionDep) -> OrganizationService:
+    """Build the use cases of organizations for one request."""
+    return OrganizationService(OrganizationRepository(session), EventRepository(session), clock=utc_now)
+
+
+def api_key_service(request: Request, session: SessionDep) -> ApiKeyService:
+    """Build the use cases of API keys for one request."""
+    settings: IdentitySettings = request.app.state.settings
+    repositories = KeyRepositories(
+        keys=ApiKeyRepository(session),
+        organizations=OrganizationRepository(session),
+        events=EventRepository(session),
+    )
+    policy = KeyPolicy(mode=settings.key_mode, max_keys=settings.max_api_keys)
+    return ApiKeyService(repositories, policy, clock=utc_now)
+
+
+def verification_service(request: Request, session: SessionDep) -> VerificationService:
+    """Build the use case of verification for one request."""
+    return VerificationService(ApiKeyRepository(session), request.app.state.last_uses, clock=utc_now)
+
+
+def operator_key_service(session: AsyncSession) -> OperatorKeyService:
+    """Build the use cases of operator keys for work that no request asked for."""
+    return OperatorKeyService(ApiKeyRepository(session), EventRepository(session), clock=utc_now)
+
+
+def organization_keys_for_reading(organization_id: OrganizationId, principal: Reader) -> KeyOwner:
+    """Admit a reader to an organization's keys; raises 404 for somebody else's organization."""
+    principal.require_organization(organization_id)
+    return KeyOwner(principal, organization_id)
+
+
+def organization_keys_for_writing(organization_id: OrganizationId, principal: Writer) -> KeyOwner:
+    """Admit a writer to an organization's keys; raises 404 for somebody else's organization."""
+    principal.require_organization(organization_id)
+    return KeyOwner(principal, organization_id)
+
+
+def operator_keys(principal: Operator) -> KeyOwner:
+    """Admit the operator to the operator's own keys."""
+    return KeyOwner(principal, None)
+
+
+OrganizationServiceDep = Annotated[OrganizationService, Depends(organization_service)]
+ApiKeyServiceDep = Annotated[ApiKeyService, Depends(api_key_service)]
+VerificationServiceDep = Annotated[VerificationService, Depends(verification_service)]

@@ -1,0 +1,150 @@
+"""The identity service, put together. Nothing happens at import."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from undercroft.identity.dependencies import operator_key_service
+from undercroft.identity.models import idempotency_keys, outbox
+from undercroft.identity.routes import api_keys, internal, organizations
+from undercroft.identity.service.verification import LastUses
+from undercroft.identity.settings import IdentitySettings
+from undercroft.identity.worker import (
+    keep_pruning,
+    keep_writing_last_uses,
+    register_operator_key,
+    write_last_words,
+)
+from undercroft.shared.app import create_service_app
+from undercroft.shared.command import run_command
+from undercroft.shared.db import Database
+from undercroft.shared.errors import ServiceError
+from undercroft.shared.feed import feed_router
+from undercroft.shared.health import ReadinessCheck
+from undercroft.shared.ids import new_uuid7
+from undercroft.shared.logs import get_logger
+from undercroft.shared.notifications import NotificationListener
+from undercroft.shared.settings import SettingsError, load_settings
+from undercroft.shared.tokens import TokenMode, mint_token
+from undercroft.shared.workers import Supervisor
+
+_logger = get_logger(__name__)
+
+
+def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+    """Build the service; `transport` is part of every deployable's signature, this one calls nobody."""
+    del transport
+    return create_service_app(
+        settings,
+        description="Organizations and API keys: who is calling, and on whose behalf.",
+        # Verification first: the router tries routes in order, and this is the path that has to be fast.
+        routers=(
+            internal.router,
+            organizations.router,
+            api_keys.organization_router,
+            api_keys.operator_router,
+            feed_router(outbox),
+        ),
+        lifespan=_lifespan,
+    )
+
+
+def install(app: FastAPI, database: Database) -> None:
+    """Put what requests need on `app.state`, around a pool that somebody else opens and closes."""
+    app.state.database = database
+    app.state.idempotency_table = idempotency_keys
+    app.state.last_uses = LastUses()
+    app.state.readiness_checks = [ReadinessCheck("database", database.ping)]
+
+
+async def ensure_operator_key(database: Database, mode: TokenMode = "live") -> SecretStr | None:
+    """Make an operator key when there is none; its secret is returned this once, None when there is one."""
+    async with database.begin() as session:
+        secret = await operator_key_service(session).ensure(mode)
+    return None if secret is None else SecretStr(secret)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: IdentitySettings = app.state.settings
+    database = open_database(settings)
+    install(app, database)
+    try:
+        async with NotificationListener(settings.database_url.get_secret_value()) as listener:
+            app.state.notifications = listener
+            supervisor = _start_workers(settings, database, app.state.last_uses)
+            try:
+                yield
+            finally:
+                await supervisor.stop()
+                await write_last_words(database, app.state.last_uses)
+    finally:
+        await database.dispose()
+
+
+def open_database(settings: IdentitySettings) -> Database:
+    """Return the pool that the settings describe."""
+    return Database(
+        settings.database_url.get_secret_value(),
+        application_name=settings.service_name,
+        pool_size=settings.database_pool_size,
+        statement_timeout_seconds=settings.database_statement_timeout_seconds,
+    )
+
+
+def _start_workers(settings: IdentitySettings, database: Database, last_uses: LastUses) -> Supervisor:
+    supervisor = Supervisor(_logger)
+    interval = settings.last_used_flush_seconds
+    supervisor.start(
+        "last-uses", lambda: keep_writing_last_uses(database, last_uses, interval_seconds=interval)
+    )
+    supervisor.start("prune", lambda: keep_pruning(database))
+    operator_key = settings.operator_key
+    if operator_key is not None:
+        supervisor.start("operator-key", lambda: register_operator_key(database, operator_key))
+    return supervisor
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `undercroft-identity serve|migrate|openapi|operator-key`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["operator-key"]:
+        _operator_key_command(given[1:])
+    else:
+        run_command(IdentitySettings, create_app, package="undercroft.identity", arguments=given)
+
+
+def _operator_key_command(arguments: Sequence[str]) -> None:
+    """Make an operator key for whoever lost the first one, or for a deployment that brings its own."""
+    parser = argparse.ArgumentParser(
+        prog="undercroft-identity operator-key", description="Make an operator key."
+    )
+    parser.add_argument(
+        "--print-only",
+        action="store_true",
+        help="touch no database; give the key to the service as IDENTITY_OPERATOR_KEY",
+    )
+    if parser.parse_args(arguments).print_only:
+        sys.stdout.write(mint_token("live", new_uuid7()).text + "\n")
+        return
+    try:
+        sys.stdout.write(asyncio.run(_create_operator_key()) + "\n")
+    except (SettingsError, ServiceError) as error:
+        sys.stderr.write(f"undercroft-identity: {error}\n")
+        raise SystemExit(1) from None
+
+
+async def _create_operator_key() -> str:
+    settings = load_settings(IdentitySettings)
+    database = open_database(settings)
+    try:
+        async with database.begin() as session:
+            return await operator_key_service(session).create(settings.key_mode, name="Operator key")
+    finally:
+        await database.dispose()

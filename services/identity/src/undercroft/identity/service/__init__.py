@@ -1,0 +1,1 @@
+"""Use cases of the identity service: rules, order of steps, events."""
