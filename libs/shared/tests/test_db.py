@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -98,6 +99,31 @@ async def test_a_lost_connection_is_an_outage(database: Database) -> None:
             await session.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
     assert caught.value.code == "database_unavailable"
     await database.ping()
+
+
+async def test_connections_that_a_restarted_server_closed_are_replaced_unnoticed(
+    database: Database, url: str
+) -> None:
+    async with database.session() as first, database.session() as second:
+        await first.execute(sa.text("SELECT 1"))
+        await second.execute(sa.text("SELECT 1"))
+    killer = Database(url, application_name="killer", pool_size=1)
+    async with killer.session() as session:
+        await session.execute(
+            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test'")
+        )
+    await killer.dispose()
+    await asyncio.sleep(0.1)
+    await database.ping()
+    await database.ping()
+
+
+async def test_a_read_sees_what_others_commit_meanwhile(database: Database) -> None:
+    async with database.read() as session:
+        await session.scalar(sa.text("SELECT count(*) FROM things.things"))
+        async with database.begin() as writer:
+            await writer.execute(things.insert().values(name="meanwhile"))
+        assert "meanwhile" in set(await session.scalars(sa.select(things.c.name)))
 
 
 async def test_a_server_that_is_away_is_an_outage() -> None:

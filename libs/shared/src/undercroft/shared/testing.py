@@ -89,6 +89,12 @@ class RolledBackDatabase(Database):
             with translate_outage():
                 yield session
 
+    @asynccontextmanager
+    @override
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        async with self.session() as session:
+            yield session
+
     @override
     async def dispose(self) -> None:
         """Leave the connection to the fixture that made it."""
