@@ -1,7 +1,7 @@
 """`/v1/organizations/{organization_id}/api-keys` and `/v1/api-keys`: the same routes for two kinds of owner."""
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -28,10 +28,10 @@ from undercroft.shared.ids import TypeId
 from undercroft.shared.pagination import Page, PageParamsDep
 from undercroft.shared.preconditions import etag_for
 
+AdmitOwner: TypeAlias = Callable[..., Awaitable[KeyOwner]]
 
-def api_key_router(
-    prefix: str, *, read: Callable[..., KeyOwner], write: Callable[..., KeyOwner]
-) -> APIRouter:
+
+def api_key_router(prefix: str, *, read: AdmitOwner, write: AdmitOwner) -> APIRouter:
     """Return the routes of one kind of owner; `read` and `write` admit the caller and name the owner."""
     router = APIRouter(prefix=prefix, tags=["API keys"], route_class=ServiceRoute)
     reader = Annotated[KeyOwner, Depends(read)]

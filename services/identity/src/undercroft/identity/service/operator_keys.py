@@ -10,7 +10,7 @@ from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.schemas.api_keys import ApiKeyRead
 from undercroft.shared.auth import OPERATOR_SCOPE
 from undercroft.shared.ids import new_uuid7
-from undercroft.shared.tokens import ParsedToken, TokenMode, hash_token, mint_token, parse_token
+from undercroft.shared.tokens import Token, TokenMode, hash_token, mint_token, parse_token
 
 SYSTEM_ACTOR = "system"
 
@@ -35,7 +35,7 @@ class OperatorKeyService:
     async def create(self, mode: TokenMode, *, name: str) -> str:
         """Make one more operator key and return its secret."""
         token = mint_token(mode, new_uuid7())
-        await self._add(ParsedToken(mode, token.id), token.secret_hash, name=name)
+        await self._add(mode, token, name=name)
         return token.text
 
     async def register(self, secret: str) -> bool:
@@ -45,16 +45,17 @@ class OperatorKeyService:
         that is not well-formed.
         """
         await self._keys.lock_operator_keys()
-        parsed, secret_hash = parse_token(secret), hash_token(secret)
+        parsed = parse_token(secret)
         if parsed is None:
             raise ValueError("the operator key is not well-formed")
-        key = await self._keys.find_locked(parsed.id)
+        token = Token(text=secret, id=parsed.id, secret_hash=hash_token(secret))
+        key = await self._keys.find_locked(token.id)
         if key is None:
-            await self._add(parsed, secret_hash, name="Operator key from settings")
+            await self._add(parsed.mode, token, name="Operator key from settings")
             return True
-        if key.secret_hash == secret_hash and key.previous_secret_hash is None:
+        if key.secret_hash == token.secret_hash and key.previous_secret_hash is None:
             return False
-        key.secret_hash = secret_hash
+        key.secret_hash = token.secret_hash
         key.previous_secret_hash = key.previous_expires_at = None
         key.revision += 1
         key.updated_at = self._clock()
@@ -62,13 +63,13 @@ class OperatorKeyService:
         await self._tell("rotated", key)
         return True
 
-    async def _add(self, parsed: ParsedToken, secret_hash: bytes, *, name: str) -> None:
+    async def _add(self, mode: TokenMode, token: Token, *, name: str) -> None:
         key = ApiKey(
-            id=parsed.id,
-            mode=parsed.mode,
+            id=token.id,
+            mode=mode,
             name=name,
             scopes=[OPERATOR_SCOPE],
-            secret_hash=secret_hash,
+            secret_hash=token.secret_hash,
             created_by=SYSTEM_ACTOR,
         )
         await self._keys.add(key)
