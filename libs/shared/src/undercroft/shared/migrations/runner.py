@@ -142,7 +142,8 @@ async def _change(database_url: str, package: str, run: "Callable[[Config], None
 
 @asynccontextmanager
 async def _connect(database_url: str) -> AsyncIterator[AsyncConnection]:
-    settings = {"application_name": "undercroft-migrations", "timezone": "UTC"}
+    # An empty path: by default it begins with the schema of the role's own name, which Alembic would then call None.
+    settings = {"application_name": "undercroft-migrations", "timezone": "UTC", "search_path": ""}
     engine = create_async_engine(
         database_url,
         poolclass=NullPool,
