@@ -38,7 +38,6 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
         self.postgres = self.path / "postgres"
-        self.bytecode = self.path / "bytecode"
         self.operator_key = self.path / "operator.key"
         self._secrets = self.path / "secrets"
         self._lock = self.path / "up.lock"

@@ -6,7 +6,6 @@ import logging
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -14,7 +13,6 @@ import uvloop
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from undercroft.launcher import listeners
 from undercroft.launcher.composition import Surroundings, load_all_settings, open_platform
 from undercroft.launcher.data_directory import DataDirectory
 from undercroft.launcher.database import provision
@@ -36,49 +34,77 @@ _SUPERVISOR_STOP_SECONDS: Final = 0.5
 _logger = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class Run:
-    """One run of `up`: what was asked, and what is there already when the loop starts."""
+    """One run of `up`. Making it loads every setting, so that a wrong one is told before the database answers."""
 
-    options: UpOptions
-    directory: DataDirectory
-    server: DatabaseServer
-    screen: Screen
-    sockets: list[socket.socket]
-    started: float
+    def __init__(
+        self,
+        options: UpOptions,
+        *,
+        directory: DataDirectory,
+        server: DatabaseServer,
+        screen: Screen,
+        sockets: list[socket.socket],
+        started: float,
+    ) -> None:
+        """Prepare; `options.port` is the port of the sockets. Raises `SettingsError`, `DataDirectoryUnusableError`."""
+        self._options = options
+        self._directory = directory
+        self._server = server
+        self._screen = screen
+        self._sockets = sockets
+        self._started = started
+        self._secrets = DerivedSecrets(directory.master_secret(), [each.name for each in DEPLOYABLES])
+        self._settings = load_all_settings(DEPLOYABLES, Surroundings(options, server, self._secrets))
 
+    def __call__(self) -> None:
+        """Run the platform in a loop of its own until it is told to stop."""
+        _configure_logging(self._settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._run())
 
-def run(this: Run) -> None:
-    """Run the platform in a loop of its own until it is told to stop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(this))
-
-
-async def _run(this: Run) -> None:
-    stop = StopSignals(force=partial(this.server.stop, 1))
-    stop.install()
-    if this.options.lifeline_fd is not None:
-        stop.watch_lifeline(this.options.lifeline_fd)
-    try:
-        await _start_and_serve(this, stop)
-    except asyncio.CancelledError:
-        if not stop.is_requested:
-            raise
-
-
-async def _start_and_serve(this: Run, stop: StopSignals) -> None:
-    secrets = DerivedSecrets(this.directory.master_secret(), [each.name for each in DEPLOYABLES])
-    settings = load_all_settings(DEPLOYABLES, Surroundings(this.options, this.server, secrets))
-    _configure_logging(settings)
-    await set_up_database(this.server, secrets, this.screen)
-    supervisor = Supervisor(_logger)
-    async with open_platform(DEPLOYABLES, settings) as apps:
-        key = await ensure_operator_key(this.directory, apps[IDENTITY])
-        supervisor.start("database", partial(_keep_database, this.server))
+    async def _run(self) -> None:
+        stop = StopSignals(force=partial(self._server.stop, 1))
+        stop.install()
+        if self._options.lifeline_fd is not None:
+            stop.watch_lifeline(self._options.lifeline_fd)
         try:
-            await _serve(this, stop, apps[GATEWAY], key)
-        finally:
-            await supervisor.stop(_SUPERVISOR_STOP_SECONDS)
+            await self._start_and_serve(stop)
+        except asyncio.CancelledError:
+            if not stop.is_requested:
+                raise
+
+    async def _start_and_serve(self, stop: StopSignals) -> None:
+        await set_up_database(self._server, self._secrets, self._screen)
+        supervisor = Supervisor(_logger)
+        async with open_platform(DEPLOYABLES, self._settings) as apps:
+            key = await ensure_operator_key(self._directory, apps[IDENTITY])
+            supervisor.start("database", partial(_keep_database, self._server))
+            try:
+                await self._serve(stop, apps[GATEWAY], key)
+            finally:
+                await supervisor.stop(_SUPERVISOR_STOP_SECONDS)
+
+    async def _serve(self, stop: StopSignals, app: FastAPI, key: SecretStr | None) -> None:
+        def on_started() -> None:
+            # What was imported and built stays: from here on the collector need not look at it.
+            gc.freeze()
+            gc.enable()
+            self._screen.show(self._whereabouts(key))
+
+        server = GatewayServer(app, host=self._options.host, port=self._options.port, on_started=on_started)
+        stop.serve(server)
+        await server.serve(self._sockets)
+
+    def _whereabouts(self, key: SecretStr | None) -> Whereabouts:
+        return Whereabouts(
+            url=browsable_url(self._options.host, self._options.port),
+            data_directory=self._directory.path,
+            database=self._server.place,
+            operator_key_file=self._directory.operator_key,
+            operator_key=key.get_secret_value() if key else None,
+            seconds=time.monotonic() - self._started,
+        )
 
 
 def _configure_logging(settings: Mapping[str, ServiceSettings]) -> None:
@@ -100,32 +126,6 @@ async def set_up_database(server: DatabaseServer, secrets: DerivedSecrets, scree
         # One after the other: Alembic keeps the migration that runs in module globals.
         with screen.step(f"Migrating {each.name}", is_shown=server.was_new):
             await upgrade_if_behind(server.role_url(each.name, passwords[each.name]), each.package)
-
-
-async def _serve(this: Run, stop: StopSignals, app: FastAPI, key: SecretStr | None) -> None:
-    port = listeners.port_of(this.sockets)
-
-    def on_started() -> None:
-        # What was imported and built stays: from here on the collector need not look at it.
-        gc.enable()
-        gc.collect()
-        gc.freeze()
-        this.screen.show(_whereabouts(this, port, key))
-
-    server = GatewayServer(app, host=this.options.host, port=port, on_started=on_started)
-    stop.serve(server)
-    await server.serve(this.sockets)
-
-
-def _whereabouts(this: Run, port: int, key: SecretStr | None) -> Whereabouts:
-    return Whereabouts(
-        url=browsable_url(this.options.host, port),
-        data_directory=this.directory.path,
-        database=this.server.place,
-        operator_key_file=this.directory.operator_key,
-        operator_key=key.get_secret_value() if key else None,
-        seconds=time.monotonic() - this.started,
-    )
 
 
 async def _keep_database(server: DatabaseServer) -> None:

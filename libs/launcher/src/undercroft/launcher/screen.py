@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +57,7 @@ class Screen:
             yield
             return
         started = time.monotonic()
-        if self._console.is_terminal:
-            with self._console.status(f"{doing}…"):
-                yield
-        else:
-            self._print(f"{doing}…")
+        with self._console.status(f"{doing}…") if self._console.is_terminal else nullcontext():
             yield
         self._print(
             Text.assemble(("✓ ", "green"), f"{doing} ", (f"{time.monotonic() - started:.1f} s", "dim"))

@@ -4,6 +4,8 @@ import gc
 import signal
 import socket
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from undercroft.launcher import listeners
@@ -11,24 +13,38 @@ from undercroft.launcher.data_directory import DataDirectory
 from undercroft.launcher.options import UpOptions
 
 
+class _EarlyStop:
+    """A stop that is asked for before the loop, with handlers of its own, runs."""
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, self._on_signal)
+
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        self.is_requested = True
+        raise KeyboardInterrupt
+
+
 def up(options: UpOptions, *, started: float) -> None:
     """Run the platform until it is told to stop; `started` is the `time.monotonic()` at which the command began.
 
     Raises the errors that `errors.explain` knows.
     """
-    # Until the loop has handlers of its own, a polite kill must not leave the database behind.
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, _interrupt)
-    directory = DataDirectory(options.data_directory)
-    with directory.in_use():
-        _keep_bytecode(directory)
-        sockets = listeners.adopt(options.listen_fds) or listeners.listen(options.host, options.port)
-        try:
-            _with_database(options, directory, sockets, started)
-        except KeyboardInterrupt:
-            return
-        finally:
-            listeners.close(sockets)
+    stop = _EarlyStop()
+    try:
+        directory = DataDirectory(options.data_directory)
+        with directory.in_use():
+            _keep_bytecode(directory)
+            sockets = listeners.adopt(options.listen_fds) or listeners.listen(options.host, options.port)
+            try:
+                _with_database(options, directory, sockets, started)
+            finally:
+                listeners.close(sockets)
+    except BaseException:
+        # Not only KeyboardInterrupt: an interrupted import may fail in any way.
+        if not stop.is_requested:
+            raise
 
 
 def _with_database(
@@ -45,20 +61,28 @@ def _with_database(
 
         screen = Screen()
         with screen.step("Creating the database", is_shown=server.was_new):
-            from undercroft.launcher.running import Run, run
+            from undercroft.launcher.running import Run
 
+            run = Run(
+                replace(options, port=listeners.port_of(sockets)),
+                directory=directory,
+                server=server,
+                screen=screen,
+                sockets=sockets,
+                started=started,
+            )
             server.wait_ready()
-        run(Run(options, directory, server, screen, sockets, started))
+        run()
     finally:
         server.stop()
 
 
 def _keep_bytecode(directory: DataDirectory) -> None:
-    """Where Python may not write compiled modules beside the code, keep them here: it saves half of each start."""
+    """Where Python is told not to write compiled modules beside the code, keep them elsewhere.
+
+    Without them every start takes more than twice as long.
+    """
     if sys.dont_write_bytecode and sys.pycache_prefix is None:
-        sys.pycache_prefix = str(directory.bytecode)
+        is_environment = sys.prefix != sys.base_prefix
+        sys.pycache_prefix = str((Path(sys.prefix) if is_environment else directory.path) / "bytecode")
         sys.dont_write_bytecode = False
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
