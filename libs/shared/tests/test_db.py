@@ -110,7 +110,9 @@ async def test_connections_that_a_restarted_server_closed_are_replaced_unnoticed
     killer = Database(url, application_name="killer", pool_size=1)
     async with killer.session() as session:
         await session.execute(
-            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test'")
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database()"
+            )
         )
     await killer.dispose()
     await asyncio.sleep(0.1)

@@ -312,6 +312,21 @@ async def test_a_role_without_the_right_to_create_schemas_migrates_its_own(
     await connection.execute(sa.text(f"DROP ROLE {role}"))
 
 
+async def test_a_role_named_like_its_schema_compares_clean(
+    package: str, url: str, connection: AsyncConnection
+):
+    await connection.execute(sa.text("CREATE ROLE catalog LOGIN PASSWORD 'secret'"))
+    await connection.execute(sa.text("CREATE SCHEMA catalog AUTHORIZATION catalog"))
+    own = sa.make_url(url).set(username="catalog", password="secret").render_as_string(hide_password=False)
+    try:
+        await migrations.upgrade_if_behind(own, package)
+        await migrations.check(own, package)
+        assert await migrations.upgrade_if_behind(own, package) is False
+    finally:
+        await connection.execute(sa.text("DROP OWNED BY catalog"))
+        await connection.execute(sa.text("DROP ROLE catalog"))
+
+
 def test_migrations_inside_a_wheel_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     package = tmp_path / f"wheel{uuid.uuid4().hex}" / "catalog"
     package.mkdir(parents=True)
