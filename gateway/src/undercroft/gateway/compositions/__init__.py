@@ -1,0 +1,1 @@
+"""Views put together from several services: the engine and the compositions themselves."""

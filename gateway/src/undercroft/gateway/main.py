@@ -1,0 +1,153 @@
+"""The gateway's composition root: settings in, application out. Nothing happens at import."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import cast
+
+import httpx
+from fastapi import FastAPI
+
+from undercroft.gateway.auth import Authenticator, IdentityClient
+from undercroft.gateway.compositions.status import StatusComposition, StatusPage
+from undercroft.gateway.limits import Limiter
+from undercroft.gateway.openapi import MergedDocument
+from undercroft.gateway.proxy.cors import CorsRules
+from undercroft.gateway.proxy.forward import Forwarder, Upstream
+from undercroft.gateway.proxy.pipeline import Pipeline, Stages
+from undercroft.gateway.routes import router
+from undercroft.gateway.routes_table import RoutesError, RouteTable, load_routes
+from undercroft.gateway.settings import GatewaySettings
+from undercroft.shared.app import VERSION, create_service_app
+from undercroft.shared.auth import PrincipalSigner
+from undercroft.shared.cache import close_cache, make_cache
+from undercroft.shared.command import run_command
+from undercroft.shared.feed_followers import HttpFeedClient, follow_in_memory
+from undercroft.shared.health import ReadinessCheck, run_checks
+from undercroft.shared.http_client import NetworkLimits, ServiceClient, exchange_transport, make_transport
+from undercroft.shared.logs import get_logger
+from undercroft.shared.serialization import JsonValue
+from undercroft.shared.settings import SettingsError
+from undercroft.shared.telemetry import Telemetry
+from undercroft.shared.workers import Supervisor
+
+
+def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+    """Build the gateway. A transport that is given stays its giver's to close.
+
+    Raises `SettingsError` when the routes cannot be served.
+    """
+    urls = settings.upstream_urls()
+    try:
+        routes = load_routes(urls)
+    except RoutesError as error:
+        raise SettingsError(str(error)) from None
+    parts = _Parts(settings, transport or make_transport(_limits(settings)), owns_transport=transport is None)
+    app = create_service_app(
+        settings,
+        description="The only public door: authenticates, limits, forwards and composes.",
+        routers=[router],
+        lifespan=parts.lifespan,
+    )
+    _drop_own_openapi_route(app)
+    parts.connect(app.state.principal_signer, urls)
+    app.state.status = StatusComposition(parts.clients, lambda: _own_readiness(app))
+    app.state.status_page = StatusPage()
+    app.state.merged_document = MergedDocument(parts.clients, routes, own=app.openapi, version=VERSION)
+    stages = parts.stages(routes, app.state.principal_signer, app.state.telemetry, urls)
+    app.add_middleware(Pipeline, stages=stages)
+    return app
+
+
+class _Parts:
+    """What one gateway is made of, and how it is opened and closed."""
+
+    def __init__(
+        self, settings: GatewaySettings, transport: httpx.AsyncBaseTransport, *, owns_transport: bool
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._owns_transport = owns_transport
+        self._credentials = make_cache(None, prefix="gateway", memory_size=settings.credential_cache_size)
+        self._limits = make_cache(settings.redis_url, prefix="gateway", memory_size=settings.limit_subjects)
+        self._local_limits = make_cache(None, prefix="gateway", memory_size=settings.limit_subjects)
+        self.clients: dict[str, ServiceClient] = {}
+
+    def connect(self, signer: PrincipalSigner, urls: Mapping[str, str]) -> None:
+        """Make the clients of every service; nothing is sent yet."""
+        self.clients = {
+            name: ServiceClient(url, transport=self._transport, audience=name, signer=signer)
+            for name, url in urls.items()
+        }
+        self._authenticator = Authenticator(
+            IdentityClient(self.clients["identity"]),
+            self._credentials,
+            fresh_seconds=self._settings.credential_fresh_seconds,
+            stale_seconds=self._settings.credential_stale_seconds,
+        )
+
+    def stages(
+        self, routes: RouteTable, signer: PrincipalSigner, telemetry: Telemetry, urls: Mapping[str, str]
+    ) -> Stages:
+        """Return the pipeline's stages."""
+        settings = self._settings
+        return Stages(
+            routes=routes,
+            authenticator=self._authenticator,
+            limiter=Limiter(self._limits, self._local_limits, subjects=settings.limit_subjects),
+            forwarder=Forwarder(
+                exchange_transport(self._transport),
+                {name: Upstream.at(name, url) for name, url in urls.items()},
+                signer,
+                body_read_seconds=settings.body_read_seconds,
+            ),
+            cors=CorsRules(settings.cors_origins),
+            telemetry=telemetry,
+            trusted_proxies=settings.trusted_proxies,
+            access_log=settings.access_log,
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Follow identity's feed while the gateway runs; close what was opened."""
+        async with AsyncExitStack() as stack:
+            if self._owns_transport:
+                stack.push_async_callback(self._transport.aclose)
+            for cache in (self._credentials, self._limits, self._local_limits):
+                stack.push_async_callback(close_cache, cache)
+            supervisor = Supervisor(get_logger(__name__))
+            stack.push_async_callback(supervisor.stop)
+            supervisor.start("identity feed", self._follow_identity)
+            if self._settings.redis_url is not None:
+                app.state.readiness_checks.append(ReadinessCheck("redis", self._ping, required=False))
+            yield
+
+    async def _follow_identity(self) -> None:
+        feed = HttpFeedClient(self.clients["identity"])
+        authenticator = self._authenticator
+        await follow_in_memory(feed, authenticator.handle_event, on_gap=authenticator.forget_everything)
+
+    async def _ping(self) -> None:
+        await self._limits.ping()
+
+
+def _limits(settings: GatewaySettings) -> NetworkLimits:
+    return NetworkLimits(max_requests=settings.upstream_connections)
+
+
+def _drop_own_openapi_route(app: FastAPI) -> None:
+    """Remove FastAPI's own document: the gateway serves the whole platform's at the same path."""
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "name", None) != "openapi"]
+
+
+async def _own_readiness(app: FastAPI) -> JsonValue:
+    status, checks = await run_checks(app.state.readiness_checks)
+    return {"status": status, "checks": cast("JsonValue", checks)}
+
+
+def main() -> None:
+    """Run `undercroft-gateway serve|openapi`."""
+    run_command(GatewaySettings, create_app, package="undercroft.gateway")
+
+
+if __name__ == "__main__":
+    main()

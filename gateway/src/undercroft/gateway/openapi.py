@@ -1,0 +1,241 @@
+"""One OpenAPI 3.1 document for the whole platform, merged from what each service says about itself."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from undercroft.gateway.compositions.engine import Part, run_parts
+from undercroft.gateway.routes_table import OWN_VIEWS, MatchedRoute, RouteTable
+from undercroft.shared.http_client import ServiceClient
+from undercroft.shared.serialization import dumps, loads
+
+Document: TypeAlias = dict[str, Any]  # JSON whose shape is OpenAPI's
+
+MISSING_EXTENSION: Final = "x-undercroft-missing"
+
+_FETCH_SECONDS = 5.0
+_FRESH_SECONDS = 60.0
+_RETRY_SECONDS = 2.0
+_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+_REFERENCE_PREFIX = "#/components/"
+_SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`uc_...`) as `Authorization: Bearer`.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in a header of its own.",
+    },
+}
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "description": "A problem document (RFC 9457).",
+    "required": ["type", "title", "status", "code"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "code": {"type": "string", "description": "Stable and made for programs."},
+        "requestId": {"type": "string"},
+    },
+}
+_PROBLEM_NAME = "Problem"
+_PROBLEM_RESPONSE = {
+    "description": "The request was not served; the problem document says why.",
+    "content": {
+        "application/problem+json": {"schema": {"$ref": f"{_REFERENCE_PREFIX}schemas/{_PROBLEM_NAME}"}}
+    },
+}
+
+
+def merge(documents: Mapping[str, Document], routes: RouteTable, *, version: str) -> Document:
+    """Merge services' documents (by upstream name) into the platform's.
+
+    Only what a route leads to is shown. Component names and operation ids stay as they are unless two services use
+    one for different things; then the later service's gets its name in front.
+    """
+    merged: Document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Undercroft",
+            "version": version,
+            "description": "The floor under a B2B SaaS: accounts, flags, usage and webhooks behind one door.",
+        },
+        "tags": [],
+        "paths": {},
+        "components": {
+            "securitySchemes": _SECURITY_SCHEMES,
+            "schemas": {_PROBLEM_NAME: _PROBLEM_SCHEMA},
+            "responses": {_PROBLEM_NAME: _PROBLEM_RESPONSE},
+        },
+        "security": _SECURITY,
+    }
+    operation_ids: set[str] = set()
+    for service, document in documents.items():
+        renamed = _rename_clashes(service, document, merged["components"])
+        for section, components in renamed.get("components", {}).items():
+            if section != "securitySchemes":
+                merged["components"].setdefault(section, {}).update(components)
+        _merge_tags(merged["tags"], renamed.get("tags", ()))
+        for path, item in renamed.get("paths", {}).items():
+            matched = routes.find(path)
+            if matched is not None and matched.route.upstream == service:
+                merged["paths"][path] = _public_item(service, item, matched, operation_ids)
+    return merged
+
+
+def _public_item(service: str, item: Document, matched: MatchedRoute, operation_ids: set[str]) -> Document:
+    public: Document = {}
+    for key, value in item.items():
+        if key not in _METHODS:
+            public[key] = value
+        elif key.upper() in matched.methods:
+            public[key] = _public_operation(service, value, matched, operation_ids)
+    return public
+
+
+def _public_operation(
+    service: str, operation: Document, matched: MatchedRoute, operation_ids: set[str]
+) -> Document:
+    public = dict(operation)
+    identifier = public.get("operationId")
+    if identifier in operation_ids:
+        identifier = public["operationId"] = f"{service}_{identifier}"
+    if identifier:
+        operation_ids.add(identifier)
+    public.setdefault("tags", [service])
+    auth = matched.route.auth
+    if auth == "public":
+        public["security"] = []
+    elif isinstance(auth, frozenset):
+        public["x-required-scopes"] = sorted(auth)
+    reference = {"$ref": f"{_REFERENCE_PREFIX}responses/{_PROBLEM_NAME}"}
+    public["responses"] = {**public.get("responses", {}), "default": reference}
+    return public
+
+
+def _rename_clashes(service: str, document: Document, taken: Document) -> Document:
+    """Return the document with every component renamed whose name means something else in `taken` already."""
+    components: Document = document.get("components", {})
+    clashing = {
+        (section, name)
+        for section, named in components.items()
+        for name, value in named.items()
+        if name in taken.get(section, {}) and taken[section][name] != value
+    }
+    if not clashing:
+        return document
+    # What refers to a renamed component is a different thing now, even where the texts are equal.
+    while True:
+        more = {
+            (section, name)
+            for section, named in components.items()
+            for name, value in named.items()
+            if (section, name) not in clashing
+            and name in taken.get(section, {})
+            and any(f"{_REFERENCE_PREFIX}{other[0]}/{other[1]}" in _references(value) for other in clashing)
+        }
+        if not more:
+            break
+        clashing |= more
+    prefix = service.capitalize()
+    names = {
+        f"{_REFERENCE_PREFIX}{section}/{name}": f"{_REFERENCE_PREFIX}{section}/{prefix}{name}"
+        for section, name in clashing
+    }
+    rewritten: Document = _rewrite(document, names)
+    rewritten["components"] = {
+        section: {
+            prefix + name if (section, name) in clashing else name: value for name, value in named.items()
+        }
+        for section, named in rewritten["components"].items()
+    }
+    return rewritten
+
+
+def _references(value: Any) -> set[str]:  # any JSON
+    if isinstance(value, dict):
+        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return own.union(*(_references(each) for each in value.values()))
+    if isinstance(value, list):
+        return set().union(*(_references(each) for each in value))
+    return set()
+
+
+def _rewrite(value: Any, names: Mapping[str, str]) -> Any:  # any JSON
+    if isinstance(value, dict):
+        return {
+            key: names.get(each, each) if key == "$ref" and isinstance(each, str) else _rewrite(each, names)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_rewrite(each, names) for each in value]
+    if isinstance(value, str):  # discriminators name components too
+        return names.get(value, value)
+    return value
+
+
+def _merge_tags(merged: list[Document], tags: Iterable[Document]) -> None:
+    known = {tag["name"] for tag in merged}
+    merged.extend(tag for tag in tags if tag["name"] not in known)
+
+
+class MergedDocument:
+    """The platform's document, fetched when asked for and kept for a minute; an incomplete one for two seconds."""
+
+    def __init__(
+        self,
+        clients: Mapping[str, ServiceClient],
+        routes: RouteTable,
+        *,
+        own: Callable[[], Document],
+        version: str,
+    ) -> None:
+        self._clients = clients
+        self._routes = routes
+        self._own = own
+        self._version = version
+        self._content = b""
+        self._etag = ""
+        self._fresh_until = 0.0
+        self._lock = asyncio.Lock()
+
+    async def read(self) -> tuple[bytes, str]:
+        """Return the document as JSON, and its entity tag."""
+        async with self._lock:
+            if time.monotonic() >= self._fresh_until:
+                await self._fetch()
+        return self._content, self._etag
+
+    async def _fetch(self) -> None:
+        parts = [
+            Part(name=name, load=_loader(client), timeout_seconds=_FETCH_SECONDS)
+            for name, client in self._clients.items()
+        ]
+        outcomes = await run_parts(parts)
+        documents: dict[str, Document] = {
+            name: outcome.value for name, outcome in outcomes.items() if isinstance(outcome.value, dict)
+        }
+        missing = sorted(set(outcomes) - set(documents))
+        merged = merge({OWN_VIEWS: self._own(), **documents}, self._routes, version=self._version)
+        if missing:
+            merged[MISSING_EXTENSION] = missing
+        self._content = dumps(merged)
+        self._etag = f'"{hashlib.sha256(self._content).hexdigest()[:32]}"'
+        self._fresh_until = time.monotonic() + (_RETRY_SECONDS if missing else _FRESH_SECONDS)
+
+
+def _loader(client: ServiceClient) -> Callable[[], Any]:
+    async def load() -> Any:
+        return loads((await client.send("GET", "/openapi.json")).content)
+
+    return load

@@ -1,0 +1,55 @@
+"""Cross-origin rules for browser SDKs (Fetch standard): credentials travel in headers, so any origin may be let in."""
+
+from collections.abc import Collection, Mapping
+
+from undercroft.gateway.proxy.headers import RawHeader
+
+_ALLOWED_HEADERS = (
+    b"Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Request-Id, X-API-Key, traceparent, "
+    b"tracestate"
+)
+_EXPOSED_HEADERS = (
+    b"ETag, Link, Location, RateLimit, RateLimit-Policy, Request-Id, Retry-After, WWW-Authenticate"
+)
+_MAX_AGE_SECONDS = b"7200"
+
+
+class CorsRules:
+    """Which origins may read answers."""
+
+    def __init__(self, origins: Collection[str]) -> None:
+        self._is_open = "*" in origins
+        self._origins = frozenset(origin.encode() for origin in origins)
+
+    def headers_for(self, origin: bytes) -> list[RawHeader]:
+        """Return the headers of an actual answer to a browser."""
+        if self._is_open:
+            return [
+                (b"access-control-allow-origin", b"*"),
+                (b"access-control-expose-headers", _EXPOSED_HEADERS),
+            ]
+        if origin not in self._origins:
+            return [(b"vary", b"Origin")]
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", _EXPOSED_HEADERS),
+            (b"vary", b"Origin"),
+        ]
+
+    def preflight_headers(self, origin: bytes, methods: str) -> list[RawHeader]:
+        """Return the headers of the answer to a preflight; without them the browser refuses."""
+        allowed = self.headers_for(origin)
+        if allowed[0][0] != b"access-control-allow-origin":
+            return allowed
+        return [
+            *(header for header in allowed if header[0] != b"access-control-expose-headers"),
+            (b"access-control-allow-methods", methods.encode("ascii")),
+            (b"access-control-allow-headers", _ALLOWED_HEADERS),
+            (b"access-control-max-age", _MAX_AGE_SECONDS),
+            (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),
+        ]
+
+
+def is_preflight(method: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a request is a browser's question before the actual one."""
+    return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers

@@ -1,0 +1,255 @@
+"""The order in which a request is read, checked, admitted and answered (contracts/gateway.md)."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from undercroft.gateway.auth import Authenticator, Credential
+from undercroft.gateway.errors import (
+    CredentialsInvalidError,
+    CredentialsMissingError,
+    InsufficientScopeError,
+    MalformedRequestError,
+    QuotaExceededError,
+    RouteNotFoundError,
+)
+from undercroft.gateway.limits import Limiter
+from undercroft.gateway.proxy.cors import CorsRules, is_preflight
+from undercroft.gateway.proxy.forward import Forwarder
+from undercroft.gateway.proxy.headers import RequestHeaders, client_address, client_scheme
+from undercroft.gateway.proxy.passage import CALLER_LEFT, Passage
+from undercroft.gateway.proxy.targets import check_method, check_target
+from undercroft.gateway.routes_table import AUTHENTICATION_LIMIT, OWN_VIEWS, MatchedRoute, RouteTable
+from undercroft.shared.errors import (
+    GatewayTimeoutError,
+    InternalError,
+    MethodNotAllowedError,
+    PayloadTooLargeError,
+    ServiceError,
+)
+from undercroft.shared.http_client import bind_call_context
+from undercroft.shared.logs import get_logger, log_access
+from undercroft.shared.telemetry import Telemetry
+
+_UNROUTED: Final = "(unrouted)"
+_BEARER: Final = b"bearer "
+
+_logger = get_logger(__name__)
+_access_logger = get_logger("undercroft.access")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """What the pipeline is put together from."""
+
+    routes: RouteTable
+    authenticator: Authenticator
+    limiter: Limiter
+    forwarder: Forwarder
+    cors: CorsRules
+    telemetry: Telemetry
+    trusted_proxies: Sequence[IPv4Network | IPv6Network]
+    access_log: bool
+
+
+class Pipeline:
+    """Raw ASGI around the application that serves the gateway's own views."""
+
+    def __init__(self, app: ASGIApp, *, stages: Stages) -> None:
+        self._app = app
+        self._stages = stages
+        self._authentication_limit = stages.routes.limits[AUTHENTICATION_LIMIT]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection; the lifespan passes through, anything else but HTTP is not offered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace = self._stages.telemetry.begin_trace(scope["headers"])
+        passage = Passage(scope, receive, send, trace)
+        is_forwarded = True
+        with self._stages.telemetry.active_request():
+            try:
+                is_forwarded = await self._pass(passage)
+            except ServiceError as error:
+                await self._refuse(passage, error)
+            except Exception as error:  # the last line of defence: nothing internal may leave the process
+                _logger.error("request crashed", exc_info=error, request_id=passage.request_id)  # noqa: TRY400
+                await self._refuse(passage, InternalError("Something went wrong on our side."))
+        if is_forwarded:
+            self._record(passage)
+
+    async def _pass(self, passage: Passage) -> bool:
+        """Take a request through every step; False when the application behind has recorded it itself."""
+        self._read(passage)
+        matched = self._find(passage)
+        origin = passage.headers.get(b"origin")
+        if is_preflight(passage.method, passage.headers.taken):
+            headers = self._stages.cors.preflight_headers(origin or b"", matched.allow)
+            await passage.answer(204, headers)
+            return True
+        if origin is not None:
+            passage.extra_headers.extend(self._stages.cors.headers_for(origin))
+        if not await self._offers(passage, matched):
+            return True
+        has_body = self._check_body(passage, matched)
+        if matched.route.auth != "public":
+            await self._authenticate(passage, matched)
+        await self._limit(passage, matched)
+        if matched.route.upstream == OWN_VIEWS:
+            await self._serve(passage)
+            return False
+        await self._stages.forwarder.forward(passage, matched.route, has_body=has_body)
+        return True
+
+    def _read(self, passage: Passage) -> None:
+        scope = passage.scope
+        check_method(passage.method)
+        path = scope.get("raw_path") or scope["path"].encode()
+        passage.path = check_target(path, scope["query_string"])
+        passage.headers = RequestHeaders(scope["headers"])
+        peer, trusted = passage.address, self._stages.trusted_proxies
+        if trusted:
+            passage.address = client_address(peer, passage.headers, trusted)
+            passage.scheme = client_scheme(peer, passage.scheme, passage.headers, trusted)
+
+    def _find(self, passage: Passage) -> MatchedRoute:
+        matched = self._stages.routes.find(passage.path)
+        if matched is None:
+            raise RouteNotFoundError("There is nothing at this path.")
+        passage.route = matched
+        return matched
+
+    async def _offers(self, passage: Passage, matched: MatchedRoute) -> bool:
+        """Answer OPTIONS and refuse what is not offered; True when the request goes on."""
+        if passage.method not in matched.methods:
+            raise MethodNotAllowedError(
+                f"{passage.method} is not offered here.", headers={"Allow": matched.allow}
+            )
+        if passage.method == "OPTIONS":
+            await passage.answer(204, [(b"allow", matched.allow.encode("ascii"))])
+            return False
+        return True
+
+    def _check_body(self, passage: Passage, matched: MatchedRoute) -> bool:
+        length = passage.headers.content_length()
+        if length is not None and length > matched.route.body_limit:
+            raise PayloadTooLargeError(f"The body exceeds {matched.route.body_limit} bytes.")
+        return length != 0
+
+    async def _authenticate(self, passage: Passage, matched: MatchedRoute) -> None:
+        secret = _secret_from(passage.headers)
+        authenticator = self._stages.authenticator
+        credential = await authenticator.recall(secret)
+        if credential is None:
+            credential = await self._verify(passage, secret)
+        principal = authenticator.check(credential, passage.address)
+        passage.principal = principal
+        needed = matched.route.auth
+        if isinstance(needed, frozenset) and not any(principal.has_scope(scope) for scope in needed):
+            raise InsufficientScopeError(needed)
+
+    async def _verify(self, passage: Passage, secret: str) -> Credential:
+        """Ask identity; wrong keys are counted against their sender's address, so that guessing is slow."""
+        limiter, policy = self._stages.limiter, self._authentication_limit
+        if limiter.is_exhausted(policy, passage.address):
+            raise QuotaExceededError(policy.name, retry_after_seconds=limiter.seconds_to_reset(policy))
+        try:
+            with bind_call_context(passage.call_context()):
+                async with asyncio.timeout(passage.remaining_seconds()):
+                    return await self._stages.authenticator.verify(secret)
+        except TimeoutError:
+            raise GatewayTimeoutError("The request's deadline has passed.") from None
+        except CredentialsInvalidError:
+            await limiter.admit(policy, passage.address)
+            raise
+
+    async def _limit(self, passage: Passage, matched: MatchedRoute) -> None:
+        policy = matched.limit
+        if policy is None:
+            return
+        subject = passage.address
+        if policy.per == "credential" and passage.principal is not None:
+            subject = passage.principal.subject
+        verdict = await self._stages.limiter.admit(policy, subject)
+        passage.extra_headers.extend(verdict.headers())
+        if not verdict.is_admitted:
+            raise QuotaExceededError(policy.name, retry_after_seconds=verdict.reset_seconds)
+
+    async def _serve(self, passage: Passage) -> None:
+        """Let the application behind answer one of the gateway's own views."""
+        own_headers = [
+            header
+            for header in passage.scope["headers"]
+            if header[0] not in (b"request-id", b"traceparent", b"tracestate")
+        ]
+        own_headers.append((b"request-id", passage.request_id.encode("ascii")))
+        for name, value in passage.trace.headers().items():
+            own_headers.append((name.encode("ascii"), value.encode("ascii")))
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                passage.status = message["status"]
+                headers = [header for header in message["headers"] if header[0] != b"request-id"]
+                message["headers"] = passage.decorate(headers)
+            await passage.send(message)
+
+        await self._app({**passage.scope, "headers": own_headers}, passage.receive, send)
+
+    async def _refuse(self, passage: Passage, error: ServiceError) -> None:
+        if error.status >= InternalError.status:
+            _logger.warning(
+                "request refused",
+                code=error.code,
+                status=error.status,
+                detail=error.detail,
+                request_id=passage.request_id,
+                cause=type(error.__cause__).__name__ if error.__cause__ else None,
+            )
+        if not passage.status and not passage.is_gone:
+            await passage.refuse(error)
+
+    def _record(self, passage: Passage) -> None:
+        stages = self._stages
+        seconds = time.perf_counter() - passage.started
+        status = CALLER_LEFT if passage.is_gone else passage.status
+        template = passage.route.template if passage.route is not None else None
+        stages.telemetry.record_request(
+            method=passage.method, route=template, status=status, seconds=seconds, trace=passage.trace
+        )
+        if stages.access_log:
+            principal = passage.principal
+            log_access(
+                _access_logger,
+                method=passage.method,
+                path_template=template or _UNROUTED,
+                status=status,
+                duration_ms=seconds * 1000,
+                request_id=passage.request_id,
+                trace_id=passage.trace.trace_id,
+                principal_id=principal.subject if principal else None,
+            )
+
+
+def _secret_from(headers: RequestHeaders) -> str:
+    """Return the API key of a request.
+
+    Raises `CredentialsMissingError` without credentials that are meant for the gateway, `MalformedRequestError` when
+    two ways of sending them disagree (RFC 6750 section 2).
+    """
+    authorization, own_header = headers.get(b"authorization"), headers.get(b"x-api-key")
+    secret = own_header
+    if authorization is not None and authorization[:7].lower() == _BEARER:
+        secret = authorization[7:].strip()
+        if own_header is not None and own_header != secret:
+            raise MalformedRequestError("Authorization and X-API-Key disagree.")
+    if secret is None:
+        raise CredentialsMissingError
+    if not secret.isascii():
+        raise CredentialsInvalidError
+    return secret.decode("ascii")

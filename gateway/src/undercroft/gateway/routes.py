@@ -1,0 +1,108 @@
+"""The gateway's own views: the platform's status, its OpenAPI document and the pages that show them."""
+
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from undercroft.gateway.compositions.status import PlatformStatus, StatusComposition, StatusPage
+from undercroft.gateway.errors import RouteNotFoundError
+from undercroft.gateway.openapi import MergedDocument
+from undercroft.shared.auth import public
+from undercroft.shared.preconditions import if_none_match_matches
+from undercroft.shared.serialization import JsonResponse
+
+_ASSETS = {
+    "docs.css": "text/css; charset=utf-8",
+    "docs.js": "text/javascript; charset=utf-8",
+}
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+router = APIRouter()
+
+
+@router.get(
+    "/v1/status",
+    response_model=PlatformStatus,
+    tags=["platform"],
+    summary="Status of the platform",
+    responses={200: {"content": {"text/html": {}}}},
+)
+@public
+async def read_status(request: Request, accept: Annotated[str, Header()] = "*/*") -> Response:
+    """Tell the readiness and latency of every service and of what it depends on.
+
+    Always 200: a part that is down is told in the body. Browsers get a page, everybody else JSON.
+    """
+    composition: StatusComposition = request.app.state.status
+    status = await composition.read()
+    headers = {"Cache-Control": "no-store", "Vary": "Accept"}
+    if not prefers_html(accept):
+        return JsonResponse(status.model_dump(mode="json"), headers=headers)
+    page: StatusPage = request.app.state.status_page
+    headers["Content-Security-Policy"] = page.content_security_policy
+    return Response(page.render(status), media_type="text/html", headers=headers)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+@public
+async def read_openapi(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """Serve the document of the whole platform."""
+    document: MergedDocument = request.app.state.merged_document
+    content, etag = await document.read()
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if if_none_match_matches(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type="application/json", headers=headers)
+
+
+@router.get("/docs", include_in_schema=False)
+@public
+async def read_docs() -> Response:
+    """Serve the documentation page; it works without any other server."""
+    headers = {"Content-Security-Policy": _DOCS_POLICY, "Cache-Control": "no-cache"}
+    return Response(_asset("docs.html"), media_type="text/html; charset=utf-8", headers=headers)
+
+
+@router.get("/docs/{name}", include_in_schema=False)
+@public
+async def read_docs_asset(name: str) -> Response:
+    """Serve the page's style and script."""
+    media_type = _ASSETS.get(name)
+    if media_type is None:
+        raise RouteNotFoundError("There is nothing at this path.")
+    return Response(_asset(name), media_type=media_type, headers={"Cache-Control": "no-cache"})
+
+
+def prefers_html(accept: str) -> bool:
+    """Tell whether a caller would rather have HTML than JSON (RFC 9110 section 12.5.1)."""
+    return _quality(accept, "text/html") > _quality(accept, "application/json")
+
+
+def _quality(accept: str, media_type: str) -> float:
+    """Return the weight of a media type: the most specific range that matches counts."""
+    ranges = {media_type: 3, media_type.partition("/")[0] + "/*": 2, "*/*": 1}
+    best, quality = 0, 0.0
+    for entry in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in entry.split(";"))
+        specificity = ranges.get(name, 0)
+        if specificity > best:
+            best, quality = specificity, _weight(parameters)
+    return quality
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return float(parameter[2:])
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _asset(name: str) -> bytes:
+    return files("undercroft.gateway").joinpath("assets", name).read_bytes()
