@@ -185,9 +185,11 @@ def test_an_operators_surprise_is_one_error():
     assert overflow.error_details == "The targeting cannot be evaluated for this context (OverflowError)"
 
 
-def test_a_cyclic_accumulator_is_an_error():
-    assert evaluate({"cat": [[{"reduce": [[1], {"var": ""}, 0]}]]}).error_code == "GENERAL"
-    assert evaluate({"fractional": [{"reduce": [[1], {"var": ""}, 0]}, ["on"]]}).error_code == "GENERAL"
+def test_a_cyclic_accumulator_is_an_error_except_to_fractional():
+    cycle = {"reduce": [[1], {"var": ""}, 0]}
+
+    assert evaluate({"===": [cycle, cycle]}).error_code == "GENERAL"
+    assert evaluate({"fractional": [cycle, ["on"]]}).reason == "DEFAULT"
 
 
 def test_a_value_that_is_too_large_or_too_deep_to_walk_is_refused():

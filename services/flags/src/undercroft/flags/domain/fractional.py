@@ -10,7 +10,7 @@ from typing import Final
 from mmh3 import mmh3_32_uintdigest
 
 from undercroft.flags.domain.canonical_cbor import encode
-from undercroft.flags.domain.work import Run
+from undercroft.flags.domain.work import Run, ValueTooDeepError
 
 MAX_TOTAL_WEIGHT: Final = 2**31 - 1
 _MAX_BUCKET_LENGTH: Final = 2
@@ -63,11 +63,11 @@ def read_split(buckets: Sequence[object]) -> Split | None:
 
 def encode_bucketing_value(value: object, run: Run) -> bytes | None:
     """Encode the value that subjects are told apart by, None when it cannot be encoded."""
-    if isinstance(value, (str, list, dict)):
-        run.charge_structure(value)
     try:
+        if isinstance(value, (str, list, dict)):
+            run.charge_structure(value)
         return encode(value)
-    except (TypeError, UnicodeEncodeError):
+    except (TypeError, UnicodeEncodeError, ValueTooDeepError):
         return None
 
 

@@ -8,8 +8,8 @@ part of a rule is an error only for the contexts that reach it. The differences 
 - ``log`` prints nothing.
 - ``$ref`` is resolved in targeting only, by value, and not inside evaluators: there the reference (a textual
   replacement) depends on the order of ``$evaluators``.
-- An evaluation that exceeds the limits of this module or of ``work`` is an error; text above 1,024 characters is
-  never a number.
+- An evaluation that exceeds the limits of this module or of ``work`` is an error, a bucketing value nested too
+  deep is null, and text above 1,024 characters is never a number.
 - A result that is a list or an object is an error even if a variant is named like Python's text for it, and so is a
   variant whose value is null.
 - A definition that the reference refuses, together with its whole document, is one PARSE_ERROR; members of a flag

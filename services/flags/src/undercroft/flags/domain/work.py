@@ -28,6 +28,7 @@ class RuleError(Exception):
     RuleError
     ├── MalformedRuleError   the definition is at fault: unknown operator or reference, too deep, too many operators
     └── WorkLimitError       definition and context together ask for more work than one evaluation may do
+        └── ValueTooDeepError    a value is nested deeper than MAX_VALUE_DEPTH, or within itself
     """
 
 
@@ -37,6 +38,10 @@ class MalformedRuleError(RuleError):
 
 class WorkLimitError(RuleError):
     """The evaluation would take more work than one flag may do."""
+
+
+class ValueTooDeepError(WorkLimitError):
+    """A value is nested too deep to be walked."""
 
 
 class Run:
@@ -61,7 +66,7 @@ class Run:
             self.charge(length >> 6)
 
     def charge_structure(self, value: object) -> None:
-        """Pay for walking a whole value, level by level; raises WorkLimitError when it is nested too deep too."""
+        """Pay for walking a whole value, level by level; raises ValueTooDeepError as well."""
         level: list[object] = [value]
         for _ in range(MAX_VALUE_DEPTH):
             self.charge(len(level))
@@ -72,7 +77,7 @@ class Run:
             if not level:
                 return
         detail = f"A value is nested deeper than {MAX_VALUE_DEPTH} levels"
-        raise WorkLimitError(detail)
+        raise ValueTooDeepError(detail)
 
 
 def _children(value: object) -> Iterable[object]:
