@@ -117,6 +117,13 @@ async def test_an_operator_key_that_is_not_well_formed_is_never_registered(datab
             await operator_key_service(session).register("uc_live_typo")
 
 
+async def test_registering_the_same_operator_key_again_changes_nothing(database: Database):
+    secret = mint_token("live", new_uuid7()).text
+    async with database.begin() as session:
+        registered = [await operator_key_service(session).register(secret) for _ in range(2)]
+    assert registered == [True, False]
+
+
 async def test_uses_wait_for_a_database_that_is_away_but_a_stop_does_not():
     away, last_uses, key_id = open_database(settings(AWAY)), LastUses(), new_uuid7()
     last_uses.note(key_id, datetime.now(UTC))

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, DateTime, Uuid, any_, func, literal, select, update
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Uuid, any_, bindparam, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.identity.errors import ApiKeyNotFoundError
@@ -31,8 +31,10 @@ class StoredKey(NamedTuple):
     expires_at: datetime | None
 
 
-# Columns instead of entities: a verification builds no ORM state.
-_STORED_KEY = select(*(getattr(ApiKey, name) for name in StoredKey._fields))
+# Columns instead of entities, and built once: a verification makes no ORM state and no statement.
+_STORED_KEY = select(*(getattr(ApiKey, name) for name in StoredKey._fields)).where(
+    ApiKey.id == bindparam("key")
+)
 
 
 class ApiKeyRepository:
@@ -43,7 +45,7 @@ class ApiKeyRepository:
 
     async def find_stored(self, key_id: UUID) -> StoredKey | None:
         """Return what a verification needs, by one look at the primary key."""
-        row = (await self._session.execute(_STORED_KEY.where(ApiKey.id == key_id))).one_or_none()
+        row = (await self._session.execute(_STORED_KEY, {"key": key_id})).one_or_none()
         return None if row is None else StoredKey._make(row)
 
     async def get(self, key_id: UUID, *, owner: UUID | None) -> ApiKey:
