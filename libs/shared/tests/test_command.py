@@ -85,7 +85,7 @@ def test_a_taken_port_is_status_1(
         monkeypatch.setenv("DOOR_PORT", str(taken.getsockname()[1]))
         with pytest.raises(SystemExit, match="1"):
             run("serve", settings=DoorSettings)
-    assert "already in use" in capsys.readouterr().err
+    assert "is the port taken?" in capsys.readouterr().err
 
 
 def test_only_deployables_with_a_database_migrate(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,9 +92,11 @@ def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI]) -> N
         log_format=settings.log_format, log_level=settings.log_level, service_name=settings.service_name
     )
     server = Server(server_config(create_app(settings), host=settings.host, port=settings.port))
-    server.run()
-    if not server.started:
-        raise CommandError(f"could not start on {settings.host}:{settings.port}; the log above says why")
+    try:
+        server.run()
+    except SystemExit:  # Uvicorn's way of saying that it could not start
+        reason = "the log above says why; is the port taken?"
+        raise CommandError(f"could not start on {settings.host} port {settings.port}: {reason}") from None
 
 
 def server_config(app: FastAPI, *, host: str, port: int) -> Config:

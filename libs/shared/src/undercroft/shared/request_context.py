@@ -51,12 +51,14 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, limit=self._max_body_bytes)
+        trace = self._telemetry.begin_trace(scope["headers"])
+        exchange = _Exchange(scope, send, trace=trace, limit=self._max_body_bytes)
         with structlog.contextvars.bound_contextvars(
             request_id=exchange.request_id, trace_id=exchange.trace.trace_id
         ):
             try:
-                await self._handle(exchange, scope, receive)
+                with self._telemetry.active_request():
+                    await self._handle(exchange, scope, receive)
             finally:
                 self._record(exchange, scope)
 
@@ -76,26 +78,25 @@ class RequestContextMiddleware:
     def _record(self, exchange: "_Exchange", scope: Scope) -> None:
         if scope["path"] in _QUIET_PATHS:
             return
-        route = getattr(scope.get("route"), "path", _UNROUTED)
+        route: str | None = getattr(scope.get("route"), "path", None)
         seconds = exchange.elapsed_seconds()
         status = exchange.status or 499  # the caller went away before an answer began
-        self._telemetry.record_request(method=exchange.method, route=route, status=status, seconds=seconds)
+        self._telemetry.record_request(
+            method=exchange.method, route=route, status=status, seconds=seconds, trace=exchange.trace
+        )
         if self._access_log:
+            path = route or _UNROUTED
             log_access(
-                _logger,
-                method=exchange.method,
-                path_template=route,
-                status=status,
-                duration_ms=seconds * 1000,
+                _logger, method=exchange.method, path_template=path, status=status, duration_ms=seconds * 1000
             )
 
 
 class _Exchange:
     """One request and its answer on their way through the middleware."""
 
-    def __init__(self, scope: Scope, send: Send, *, limit: int) -> None:
+    def __init__(self, scope: Scope, send: Send, *, trace: TraceContext, limit: int) -> None:
         self.request_id = request_id_from(scope)
-        self.trace = TraceContext.parse(scope["headers"]).child()
+        self.trace = trace
         self.method: str = scope["method"]
         self.status = 0
         self._send = send
