@@ -1,0 +1,133 @@
+"""What routes ask for: the caller, services in the request's transaction, snapshots that follow a commit.
+
+Environments and flags are the operator's. A caller bound to an organization is told that nothing is here (404), by
+the platform's rule that others' resources do not exist for it, even if its key was given a flags scope; without the
+scope it is told so (403), like everybody. `flags:evaluate` is what customers' keys are for.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from undercroft.flags.repository.definitions import DefinitionRepository
+from undercroft.flags.repository.environments import EnvironmentRepository
+from undercroft.flags.repository.events import EventRepository
+from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.service.definitions import DefinitionService
+from undercroft.flags.service.documents import DocumentService
+from undercroft.flags.service.environments import EnvironmentService
+from undercroft.flags.service.evaluation import EvaluationService
+from undercroft.flags.service.flags import FlagService
+from undercroft.flags.service.snapshots import SnapshotRefresher
+from undercroft.flags.service.work import Limits, Repositories
+from undercroft.flags.settings import FlagsSettings
+from undercroft.shared.auth import Principal, Requires, Scope
+from undercroft.shared.db import SessionDep
+from undercroft.shared.errors import NotFoundError, UnavailableError
+
+EvaluatorDep = Annotated[Principal, Depends(Requires(Scope.FLAGS_EVALUATE))]
+
+
+async def require_reader(principal: Annotated[Principal, Depends(Requires(Scope.FLAGS_READ))]) -> Principal:
+    """Admit callers of the operator's side that may read flags."""
+    return _operators_side(principal)
+
+
+async def require_writer(principal: Annotated[Principal, Depends(Requires(Scope.FLAGS_WRITE))]) -> Principal:
+    """Admit callers of the operator's side that may change flags."""
+    return _operators_side(principal)
+
+
+def _operators_side(principal: Principal) -> Principal:
+    if principal.organization_id is not None:
+        raise NotFoundError("There is nothing at this path.")
+    return principal
+
+
+ReaderDep = Annotated[Principal, Depends(require_reader)]
+WriterDep = Annotated[Principal, Depends(require_writer)]
+
+
+async def follow_commit(request: Request) -> AsyncIterator[None]:
+    """Refresh this replica's snapshots after the commit and before the answer: it reads its own writes.
+
+    Listed on the route, so that it is entered before the session and left after it. A refresh that fails takes
+    nothing back: the change is committed, and the worker catches up.
+    """
+    yield
+    refresher: SnapshotRefresher = request.app.state.snapshot_refresher
+    try:
+        await refresher.refresh()
+    except UnavailableError:
+        return
+
+
+FollowCommit = Depends(follow_commit, scope="function")
+
+
+def get_repositories(session: SessionDep) -> Repositories:
+    """Build the repositories of the request's transaction."""
+    return Repositories(
+        environments=EnvironmentRepository(session),
+        flags=FlagRepository(session),
+        definitions=DefinitionRepository(session),
+        events=EventRepository(session),
+    )
+
+
+RepositoriesDep = Annotated[Repositories, Depends(get_repositories)]
+
+
+def get_limits(request: Request) -> Limits:
+    """Read the limits from the settings."""
+    settings: FlagsSettings = request.app.state.settings
+    return Limits(max_environments=settings.max_environments, max_flags=settings.max_flags)
+
+
+LimitsDep = Annotated[Limits, Depends(get_limits)]
+
+
+def get_actor(request: Request) -> str:
+    """Return the subject that events name; the route has admitted it before."""
+    principal: Principal = request.state.principal
+    return principal.subject
+
+
+ActorDep = Annotated[str, Depends(get_actor)]
+
+
+def get_environment_service(
+    repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep
+) -> EnvironmentService:
+    """Build the use cases of environments."""
+    return EnvironmentService(repositories, actor=actor, limits=limits)
+
+
+def get_flag_service(repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep) -> FlagService:
+    """Build the use cases of flags."""
+    return FlagService(repositories, actor=actor, limits=limits)
+
+
+def get_definition_service(repositories: RepositoriesDep, actor: ActorDep) -> DefinitionService:
+    """Build the use cases of a flag in an environment."""
+    return DefinitionService(repositories, actor=actor)
+
+
+def get_document_service(
+    repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep
+) -> DocumentService:
+    """Build the use cases of flagd documents."""
+    return DocumentService(repositories, actor=actor, limits=limits)
+
+
+EnvironmentServiceDep = Annotated[EnvironmentService, Depends(get_environment_service)]
+FlagServiceDep = Annotated[FlagService, Depends(get_flag_service)]
+DefinitionServiceDep = Annotated[DefinitionService, Depends(get_definition_service)]
+DocumentServiceDep = Annotated[DocumentService, Depends(get_document_service)]
+
+
+def evaluation_service(request: Request) -> EvaluationService:
+    """Return the one evaluation service of the process; called directly, outside the dependency machinery."""
+    service: EvaluationService = request.app.state.evaluation_service
+    return service

@@ -1,0 +1,106 @@
+"""The flags service, put together. Nothing happens at import."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from undercroft.flags.models import idempotency_keys, outbox
+from undercroft.flags.repository.snapshots import SnapshotRepository
+from undercroft.flags.routes import definitions, documents, environments, flags, ofrep
+from undercroft.flags.service.evaluation import EvaluationService
+from undercroft.flags.service.snapshots import SnapshotRefresher, SnapshotStore
+from undercroft.flags.settings import FlagsSettings
+from undercroft.flags.worker import follow_changes, prune
+from undercroft.shared.app import create_service_app
+from undercroft.shared.command import run_command
+from undercroft.shared.db import Database
+from undercroft.shared.errors import UnavailableError
+from undercroft.shared.feed import feed_router
+from undercroft.shared.health import ReadinessCheck
+from undercroft.shared.logs import get_logger
+from undercroft.shared.notifications import NotificationListener
+from undercroft.shared.workers import Supervisor
+
+_logger = get_logger(__name__)
+
+
+def create_app(settings: FlagsSettings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+    """Build the service; `transport` is part of every deployable's signature, this one calls nobody."""
+    del transport
+    app = create_service_app(
+        settings,
+        description="Feature flags: environments, flags and their OpenFeature evaluation (OFREP).",
+        routers=(
+            ofrep.router,
+            environments.router,
+            documents.router,
+            flags.router,
+            definitions.router,
+            feed_router(outbox),
+        ),
+        lifespan=_lifespan,
+    )
+    # At the end of the list, hence inside the middleware that bounds, names and measures every request.
+    app.user_middleware.append(Middleware(ofrep.EvaluationShortcut))
+    return app
+
+
+def install(app: FastAPI, database: Database) -> None:
+    """Put what requests need on `app.state`, around a pool that somebody else opens and closes."""
+
+    @asynccontextmanager
+    async def open_snapshots() -> AsyncIterator[SnapshotRepository]:
+        async with database.session() as session:
+            yield SnapshotRepository(session)
+
+    store = SnapshotStore()
+    app.state.database = database
+    app.state.idempotency_table = idempotency_keys
+    app.state.snapshot_store = store
+    app.state.snapshot_refresher = SnapshotRefresher(store, open_snapshots)
+    app.state.evaluation_service = EvaluationService(store)
+    app.state.readiness_checks = [
+        # Without PostgreSQL flags are still evaluated: the replica stays in service and says what is missing.
+        ReadinessCheck("database", database.ping, required=False),
+        ReadinessCheck("snapshots", store.report),
+    ]
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: FlagsSettings = app.state.settings
+    database = Database(
+        settings.database_url.get_secret_value(),
+        application_name=settings.service_name,
+        pool_size=settings.database_pool_size,
+        statement_timeout_seconds=settings.database_statement_timeout_seconds,
+    )
+    install(app, database)
+    refresher: SnapshotRefresher = app.state.snapshot_refresher
+    try:
+        await refresher.refresh()
+    except UnavailableError:  # services start in any order: not ready until PostgreSQL is there
+        _logger.warning("started_without_database")
+    supervisor = Supervisor(_logger)
+    try:
+        async with NotificationListener(settings.database_url.get_secret_value()) as listener:
+            app.state.notifications = listener
+            poll_seconds = settings.snapshot_poll_seconds
+            supervisor.start(
+                "snapshots", lambda: follow_changes(refresher, listener, poll_seconds=poll_seconds)
+            )
+            supervisor.start("prune", lambda: prune(database))
+            try:
+                yield
+            finally:
+                await supervisor.stop()
+    finally:
+        await database.dispose()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `undercroft-flags serve|migrate|openapi`."""
+    run_command(FlagsSettings, create_app, package="undercroft.flags", arguments=arguments)

@@ -1,0 +1,104 @@
+"""Tables of the flags service. Definitions are stored as the text they came as, never as jsonb."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Sequence, Text, func
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+from typing_extensions import override
+
+from undercroft.flags.schemas import JsonObject
+from undercroft.shared.db import metadata_for
+from undercroft.shared.idempotency import idempotency_table
+from undercroft.shared.ids import new_uuid7
+from undercroft.shared.outbox import outbox_table
+from undercroft.shared.serialization import dumps, loads
+
+metadata = metadata_for("flags")
+outbox = outbox_table(metadata)
+idempotency_keys = idempotency_table(metadata)
+
+# One sequence for every revision: an ETag never returns, not even after a delete and a new beginning.
+revisions = Sequence("revisions", metadata=metadata)
+
+
+class LosslessJson(TypeDecorator[JsonObject]):
+    """A JSON object as text.
+
+    jsonb sorts members, writes 1e16 as an integer and refuses an escaped NUL (tried on PostgreSQL 18). json keeps all that,
+    but the driver parses it with Python's own parser. What was imported must be exported unchanged.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: JsonObject | None, dialect: Dialect) -> str | None:
+        return None if value is None else dumps(value).decode()
+
+    @override
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> JsonObject | None:
+        if value is None:
+            return None
+        content = loads(value)
+        assert isinstance(content, dict)  # noqa: S101  only objects are written
+        return content
+
+
+class Base(DeclarativeBase):
+    """Base of the service's tables."""
+
+    metadata = metadata
+
+
+class Environment(Base):
+    """Where flags are evaluated. `revision` is of its attributes, `version` of everything evaluated in it."""
+
+    __tablename__ = "environments"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_uuid7)
+    key: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    # The flagd document with its flags taken out: $evaluators, metadata and $schema, in their order.
+    frame: Mapped[JsonObject] = mapped_column(LosslessJson)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Flag(Base):
+    """What a flag is everywhere; `variants` are those of a definition that names none."""
+
+    __tablename__ = "flags"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_uuid7)
+    key: Mapped[str] = mapped_column(Text, unique=True)
+    type: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    owner: Mapped[str | None] = mapped_column(Text)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    variants: Mapped[JsonObject] = mapped_column(LosslessJson)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    archived_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Definition(Base):
+    """What a flag means in one environment; `position` is its place in the environment's document."""
+
+    __tablename__ = "definitions"
+
+    environment_id: Mapped[UUID] = mapped_column(
+        ForeignKey("environments.id", ondelete="CASCADE"), primary_key=True
+    )
+    flag_id: Mapped[UUID] = mapped_column(ForeignKey("flags.id"), primary_key=True, index=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[JsonObject] = mapped_column(LosslessJson)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -1,0 +1,18 @@
+"""Writes the events of a change in the transaction of the change."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from undercroft.flags.models import outbox
+from undercroft.shared.events import Event
+from undercroft.shared.outbox import publish
+
+
+class EventRepository:
+    """The outbox, as the services see it."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, *events: Event) -> None:
+        """Add events; whoever follows the feed, and every replica's snapshots, are woken by the commit."""
+        await publish(self._session, outbox, *events)

@@ -1,0 +1,1 @@
+"""Use cases of the flags service. Knows no HTTP and no SQL."""

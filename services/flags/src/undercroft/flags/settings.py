@@ -1,0 +1,26 @@
+"""Settings of the flags service: what is bounded, and how fresh snapshots are."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from undercroft.shared.settings import DatabaseSettings, Port, Seconds
+
+
+class FlagsSettings(DatabaseSettings):
+    """Settings of `undercroft-flags`, read from FLAGS_* variables."""
+
+    model_config = SettingsConfigDict(env_prefix="FLAGS_")
+
+    service_name: str = Field("flags", description="Name in logs, telemetry, principals and cache keys.")
+    port: Port = Field(8103, description="TCP port to listen on.")
+    max_environments: Annotated[int, Field(ge=3, le=1_000)] = Field(
+        50, description="Environments at most; every replica holds all of them in memory."
+    )
+    max_flags: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        20_000, description="Flags at most, archived ones included."
+    )
+    snapshot_poll_seconds: Seconds = Field(
+        2.0, description="How often a replica looks for changes that no notification told it of."
+    )
