@@ -40,6 +40,10 @@ FLAGS = {
 }
 
 
+# Whole processes are measured too, but neither a copy of the code nor another user can write the measurements.
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "undercroft.launcher", *arguments]
 
@@ -56,25 +60,24 @@ class Up:
 
     def __init__(self, directory: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self.directory = directory
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the process
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            command("up", "--port=0", f"--data-dir={directory}", *arguments),
-            env={**os.environ, **(environment or {})},
-            stdout=self._output,
-            stderr=self._errors,
-            text=True,
-        )
+        self._files = tempfile.TemporaryDirectory(prefix="uc-up-log-")
+        self._output = Path(self._files.name, "stdout")
+        self._errors = Path(self._files.name, "stderr")
+        with self._output.open("ab") as output, self._errors.open("ab") as errors:
+            self.process = subprocess.Popen(
+                command("up", "--port=0", f"--data-dir={directory}", *arguments),
+                env={**os.environ, **(environment or {})},
+                stdout=output,
+                stderr=errors,
+            )
 
     @property
     def screen(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read()
+        return self._errors.read_text()
 
     @property
     def log(self) -> str:
-        self._output.seek(0)
-        return self._output.read()
+        return self._output.read_text()
 
     @property
     def url(self) -> str:
@@ -112,8 +115,7 @@ class Up:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop(signal.SIGTERM)
-        self._output.close()
-        self._errors.close()
+        self._files.cleanup()
 
 
 def wait_until(condition: Callable[[], bool], timeout_seconds: float = START_SECONDS) -> None:
@@ -393,7 +395,14 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path):
     if readable.returncode != 0:
         pytest.skip("this Python is closed to other users")
 
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    done = subprocess.run(
+        arguments,
+        env={**os.environ, **UNMEASURED},
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
 
     assert is_one_line(done, "Permission denied"), done.stderr
 
@@ -420,7 +429,7 @@ def test_reload_survives_a_syntax_error_and_serves_the_corrected_code(directory:
     correct = code.read_text()
     paths = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
 
-    with Up(directory, "--reload", environment={"PYTHONPATH": paths}) as up:
+    with Up(directory, "--reload", environment={**UNMEASURED, "PYTHONPATH": paths}) as up:
         up.wait_ready()
         code.write_text("def broken(:\n")
         wait_until(lambda: "SyntaxError" in up.screen)

@@ -124,7 +124,9 @@ def _add_up(commands: _Commands) -> None:
     )
     _add_place(up)
     up.add_argument(
-        "--redis-url", default=os.environ.get("UNDERCROFT_REDIS_URL"), help="Redis for limits and caches"
+        "--redis-url",
+        default=os.environ.get("UNDERCROFT_REDIS_URL") or None,
+        help="Redis for limits and caches",
     )
     up.add_argument("--log-format", choices=("auto", "json", "console"), help="form of the log lines")
     up.add_argument("--reload", action="store_true", help="restart when the checkout's code changes")
@@ -137,12 +139,12 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir",
         type=Path,
-        default=os.environ.get("UNDERCROFT_DATA_DIR"),
+        default=os.environ.get("UNDERCROFT_DATA_DIR") or None,
         help=f"data directory ({NAME} in the checkout, or here)",
     )
     parser.add_argument(
         "--database-url",
-        default=os.environ.get("UNDERCROFT_DATABASE_URL"),
+        default=os.environ.get("UNDERCROFT_DATABASE_URL") or None,
         help="postgresql:// address of a server to use instead of the embedded one",
     )
 

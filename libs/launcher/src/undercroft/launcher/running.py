@@ -5,7 +5,7 @@ import gc
 import logging
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -57,15 +57,17 @@ class Run:
         self._secrets = DerivedSecrets(directory.master_secret(), [each.name for each in DEPLOYABLES])
         self._settings = load_all_settings(DEPLOYABLES, Surroundings(options, server, self._secrets))
 
-    def __call__(self) -> None:
-        """Run the platform in a loop of its own until it is told to stop."""
+    def __call__(self, *, is_stopping: Callable[[], bool]) -> None:
+        """Run the platform in a loop of its own until it is told to stop, which may have happened already."""
         _configure_logging(self._settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._run())
+            runner.run(self._run(is_stopping))
 
-    async def _run(self) -> None:
+    async def _run(self, is_stopping: Callable[[], bool]) -> None:
         stop = StopSignals(force=partial(self._server.stop, 1))
         stop.install()
+        if is_stopping():
+            return
         if self._options.lifeline_fd is not None:
             stop.watch_lifeline(self._options.lifeline_fd)
         try:

@@ -4,7 +4,6 @@ All of it goes to standard error. Standard output holds log lines and nothing el
 """
 
 import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+_WIDEST_NAME = len("Operator key")
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  compared with, not listened on
 
 
@@ -65,21 +64,13 @@ class Screen:
 
     def show(self, whereabouts: Whereabouts) -> None:
         """Say where everything is."""
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in _rows(whereabouts):
-            table.add_row(name, value)
         self._print("")
         self._print(
             Text.assemble(("Undercroft", "bold green"), f" is ready after {whereabouts.seconds:.1f} s")
         )
-        if self._console.is_terminal:
-            self._console.print(table)
-        else:
-            for name, value in _rows(whereabouts):
-                self._print(f"{name}: {value}")
-        # Never wrapped: a line break would be part of what is pasted.
+        for name, value in _rows(whereabouts):
+            padding = " " * (_WIDEST_NAME - len(name)) if self._console.is_terminal else ""
+            self._print(Text.assemble((f"{name}: ", "bold"), padding, value))
         self._print("")
         self._print(Text(whereabouts.curl, style="cyan"))
         self._print("")
@@ -87,6 +78,7 @@ class Screen:
             self._print(Text("Ctrl-C stops it.", style="dim"))
 
     def _print(self, line: str | Text) -> None:
+        # Never wrapped: a line break would be part of what is copied.
         self._console.print(line, soft_wrap=True, markup=False)
 
 
@@ -100,9 +92,4 @@ def _rows(where: Whereabouts) -> list[tuple[str, str]]:
     ]
     if where.operator_key is None:
         return [*rows, ("Operator key", f"in {where.operator_key_file}")]
-    return [*rows, ("Operator key", f"{where.operator_key} (shown once; kept in {where.operator_key_file})")]
-
-
-def fail(line: str) -> None:
-    """Print the one line of an error."""
-    sys.stderr.write(f"undercroft: {line}\n")
+    return [*rows, ("Operator key", where.operator_key), ("Shown once", f"kept in {where.operator_key_file}")]

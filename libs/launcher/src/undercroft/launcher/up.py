@@ -4,6 +4,8 @@ import gc
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -14,16 +16,33 @@ from undercroft.launcher.options import UpOptions
 
 
 class _EarlyStop:
-    """A stop that is asked for before the loop, with handlers of its own, runs."""
+    """A stop that is asked for before the loop, with handlers of its own, runs.
+
+    An interrupt may be swallowed: by an import that treats any error as a missing module, by a callback. So it is
+    remembered too, and the loop asks before it starts anything.
+    """
 
     def __init__(self) -> None:
         self.is_requested = False
+        self._is_deferred = False
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(each, self._on_signal)
 
     def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         self.is_requested = True
-        raise KeyboardInterrupt
+        if not self._is_deferred:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let the block finish first: an interrupt inside it would leave what nobody knows of."""
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+        if self.is_requested:
+            raise KeyboardInterrupt
 
 
 def up(options: UpOptions, *, started: float) -> None:
@@ -38,7 +57,8 @@ def up(options: UpOptions, *, started: float) -> None:
             _keep_bytecode(directory)
             sockets = listeners.adopt(options.listen_fds) or listeners.listen(options.host, options.port)
             try:
-                _with_database(options, directory, sockets, started)
+                options = replace(options, port=listeners.port_of(sockets))
+                _with_database(options, directory, sockets, started=started, stop=stop)
             finally:
                 listeners.close(sockets)
     except BaseException:
@@ -48,13 +68,19 @@ def up(options: UpOptions, *, started: float) -> None:
 
 
 def _with_database(
-    options: UpOptions, directory: DataDirectory, sockets: list[socket.socket], started: float
+    options: UpOptions,
+    directory: DataDirectory,
+    sockets: list[socket.socket],
+    *,
+    started: float,
+    stop: _EarlyStop,
 ) -> None:
     from undercroft.launcher.database_servers import choose_server
 
     server = choose_server(directory, options.database_url)
-    server.start()
     try:
+        with stop.deferred():
+            server.start()
         # What is imported stays: collecting garbage meanwhile costs a tenth of the time and finds nothing.
         gc.disable()
         from undercroft.launcher.screen import Screen
@@ -64,7 +90,7 @@ def _with_database(
             from undercroft.launcher.running import Run
 
             run = Run(
-                replace(options, port=listeners.port_of(sockets)),
+                options,
                 directory=directory,
                 server=server,
                 screen=screen,
@@ -72,7 +98,7 @@ def _with_database(
                 started=started,
             )
             server.wait_ready()
-        run()
+        run(is_stopping=lambda: stop.is_requested)
     finally:
         server.stop()
 
