@@ -221,3 +221,40 @@ async def test_a_caller_who_leaves_a_stream_ends_it_behind(gateway: Gateway, hea
     async with gateway.client.stream("GET", "/v1/flags", headers=headers) as answer:
         await anext(answer.aiter_bytes())
     await asyncio.wait_for(ended.wait(), 3)
+
+
+async def test_a_caller_who_takes_nothing_is_left(
+    gateway: Gateway, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("undercroft.gateway.proxy.forward._STALL_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("undercroft.gateway.proxy.forward._LONGEST_STALL_SECONDS", 0.1)
+    ended = asyncio.Event()
+
+    async def reply(scope: Scope, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+        finally:
+            ended.set()
+
+    gateway.flags.reply = reply
+    async with gateway.client.stream("GET", "/v1/flags", headers=headers) as answer:
+        assert answer.status_code == 200
+        await asyncio.wait_for(ended.wait(), 3)
+
+
+async def test_a_quiet_stream_is_not_a_stall(
+    gateway: Gateway, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("undercroft.gateway.proxy.forward._STALL_CHECK_SECONDS", 0.02)
+    monkeypatch.setattr("undercroft.gateway.proxy.forward._LONGEST_STALL_SECONDS", 0.05)
+
+    async def reply(scope: Scope, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"1", "more_body": True})
+        await asyncio.sleep(0.4)
+        await send({"type": "http.response.body", "body": b"2"})
+
+    gateway.flags.reply = reply
+    assert (await gateway.client.get("/v1/flags", headers=headers)).text == "12"

@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import cast
 
 import httpx
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from undercroft.gateway.auth import Authenticator, IdentityClient
 from undercroft.gateway.compositions.status import StatusComposition, StatusPage
@@ -54,8 +57,23 @@ def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport
     app.state.status_page = StatusPage()
     app.state.merged_document = MergedDocument(parts.clients, routes, own=app.openapi, version=VERSION)
     stages = parts.stages(routes, app.state.principal_signer, app.state.telemetry, urls)
-    app.add_middleware(Pipeline, stages=stages)
+    app.__class__ = _Door
+    app.state.pipeline = Pipeline(partial(FastAPI.__call__, app), stages=stages)
     return app
+
+
+class _Door(FastAPI):
+    """The application with the pipeline in front of everything that FastAPI does.
+
+    FastAPI's own `__call__` and five layers come before the first middleware; what is forwarded needs none of them.
+    """
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.state.pipeline(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class _Parts:

@@ -66,10 +66,7 @@ class Pipeline:
         self._authentication_limit = stages.routes.limits[AUTHENTICATION_LIMIT]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI connection; the lifespan passes through, anything else but HTTP is not offered."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Handle one HTTP request."""
         trace = self._stages.telemetry.begin_trace(scope["headers"])
         passage = Passage(scope, receive, send, trace)
         is_forwarded = True
