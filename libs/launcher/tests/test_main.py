@@ -184,6 +184,31 @@ print(sorted(heavy & set(sys.modules)))
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("base", "written_to"),
+    [("/usr", "/usr/venv/bytecode"), ("/usr/venv", None)],
+    ids=["environment", "system"],
+)
+def test_compiled_modules_are_kept_in_the_environment_where_python_may_not_write_them_beside_the_code(
+    base: str, written_to: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    monkeypatch.setattr(sys, "prefix", "/usr/venv")
+    monkeypatch.setattr(sys, "base_prefix", base)
+
+    main_module._keep_bytecode()
+
+    assert sys.pycache_prefix == written_to
+    assert sys.dont_write_bytecode == (written_to is None)
+
+
+@pytest.fixture(autouse=True)
+def unchanged_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+    monkeypatch.setattr(sys, "pycache_prefix", sys.pycache_prefix)
+
+
 def test_the_package_is_a_command():
     command = [sys.executable, "-m", "undercroft.launcher", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

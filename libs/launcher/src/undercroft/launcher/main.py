@@ -22,6 +22,7 @@ _INTERRUPTED_STATUS: Final = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its status: 0, or 1 with one line that says what to do."""
     started = time.monotonic()
+    _keep_bytecode()
     try:
         parsed = _parser().parse_args(arguments)
         status = _COMMANDS[parsed.command](parsed, started)
@@ -34,6 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.write(f"undercroft: {line}\n")
         status = 1
     sys.exit(status)
+
+
+def _keep_bytecode() -> None:
+    """Where Python is told not to write compiled modules beside the code, keep them in its virtual environment.
+
+    Without them every start takes more than twice as long.
+    """
+    if sys.dont_write_bytecode and sys.pycache_prefix is None and sys.prefix != sys.base_prefix:
+        sys.pycache_prefix = str(Path(sys.prefix, "bytecode"))
+        sys.dont_write_bytecode = False
 
 
 def _up(parsed: argparse.Namespace, started: float) -> int:

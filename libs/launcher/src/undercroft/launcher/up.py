@@ -3,11 +3,9 @@
 import gc
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 
 from undercroft.launcher import listeners
@@ -54,7 +52,6 @@ def up(options: UpOptions, *, started: float) -> None:
     try:
         directory = DataDirectory(options.data_directory)
         with directory.in_use():
-            _keep_bytecode(directory)
             sockets = listeners.adopt(options.listen_fds) or listeners.listen(options.host, options.port)
             try:
                 options = replace(options, port=listeners.port_of(sockets))
@@ -101,14 +98,3 @@ def _with_database(
         run(is_stopping=lambda: stop.is_requested)
     finally:
         server.stop()
-
-
-def _keep_bytecode(directory: DataDirectory) -> None:
-    """Where Python is told not to write compiled modules beside the code, keep them elsewhere.
-
-    Without them every start takes more than twice as long.
-    """
-    if sys.dont_write_bytecode and sys.pycache_prefix is None:
-        is_environment = sys.prefix != sys.base_prefix
-        sys.pycache_prefix = str((Path(sys.prefix) if is_environment else directory.path) / "bytecode")
-        sys.dont_write_bytecode = False
