@@ -1,9 +1,8 @@
 """The gateway's own views: the platform's status, its OpenAPI document and the pages that show them."""
 
 from importlib.resources import files
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from undercroft.gateway.compositions.status import PlatformStatus, StatusComposition, StatusPage
 from undercroft.gateway.errors import RouteNotFoundError
@@ -32,7 +31,7 @@ router = APIRouter()
     responses={200: {"content": {"text/html": {}}}},
 )
 @public
-async def read_status(request: Request, accept: Annotated[str, Header()] = "*/*") -> Response:
+async def read_status(request: Request) -> Response:
     """Tell the readiness and latency of every service and of what it depends on.
 
     Always 200: a part that is down is told in the body. Browsers get a page, everybody else JSON.
@@ -40,7 +39,7 @@ async def read_status(request: Request, accept: Annotated[str, Header()] = "*/*"
     composition: StatusComposition = request.app.state.status
     status = await composition.read()
     headers = {"Cache-Control": "no-store", "Vary": "Accept"}
-    if not prefers_html(accept):
+    if not prefers_html(request.headers.get("accept", "*/*")):
         return JsonResponse(status.model_dump(mode="json"), headers=headers)
     page: StatusPage = request.app.state.status_page
     headers["Content-Security-Policy"] = page.content_security_policy
@@ -49,12 +48,12 @@ async def read_status(request: Request, accept: Annotated[str, Header()] = "*/*"
 
 @router.get("/openapi.json", include_in_schema=False)
 @public
-async def read_openapi(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+async def read_openapi(request: Request) -> Response:
     """Serve the document of the whole platform."""
     document: MergedDocument = request.app.state.merged_document
     content, etag = await document.read()
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if if_none_match_matches(if_none_match, etag):
+    if if_none_match_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type="application/json", headers=headers)
 
