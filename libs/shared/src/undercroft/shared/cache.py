@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cashews import Cache
+from cashews.backends.interface import Backend
+from cashews.commands import Command
 from cashews.exceptions import CacheError
 from pydantic import SecretStr
 from redis.exceptions import RedisError
@@ -105,15 +107,15 @@ class _Availability:
     async def __call__(
         self,
         call: Callable[..., Awaitable[Any]],  # Cashews' own middleware signature
-        _command: object,
-        _backend: object,
+        cmd: Command,  # noqa: ARG002  Cashews passes it by position and type checkers compare names
+        backend: Backend,  # noqa: ARG002  as above
         *args: Any,
-        **options: Any,
+        **kwargs: Any,
     ) -> Any:
         if self._is_away and time.monotonic() < self._away_until:
             raise CacheUnavailableError("Redis is away")
         try:
-            result = await call(*args, **options)
+            result = await call(*args, **kwargs)
         except (CacheError, RedisError, OSError, TimeoutError) as error:
             self._note_failure(error)
             raise CacheUnavailableError("Redis did not answer") from error

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 from typing_extensions import override
 
-from undercroft.shared.http_client.connection import Answer, Connection, StaleConnectionError
+from undercroft.shared.http_client.answer import Answer, StaleConnectionError
+from undercroft.shared.http_client.connection import Connection
 from undercroft.shared.http_client.exchange import Exchange, ExchangeBaseTransport, Outgoing
 
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -115,7 +116,7 @@ class NetworkTransport(ExchangeBaseTransport):
             async with asyncio.timeout(seconds):
                 await asyncio.get_running_loop().create_connection(
                     lambda: connection,
-                    parts.hostname,
+                    parts.hostname or "",
                     parts.port or (443 if is_secure else 80),
                     ssl=self._tls if is_secure else None,
                 )
