@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -14,6 +14,12 @@ from .conftest import gateway_settings
 from .fakes import FakeIdentity
 
 Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 class MixedTransport(httpx.AsyncBaseTransport):
@@ -49,7 +55,7 @@ class Running:
                     received += chunk
         except TimeoutError:
             received += b"<still open>"
-        writer.close()
+        await close(writer)
         return received
 
 
@@ -61,7 +67,7 @@ async def running(answer: Answering) -> AsyncIterator[Running]:
             await answer(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
-        writer.close()
+        await close(writer)
 
     flags = await asyncio.start_server(handle, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{flags.sockets[0].getsockname()[1]}"
@@ -77,6 +83,7 @@ async def running(answer: Answering) -> AsyncIterator[Running]:
     await serving
     await transport.network.aclose()
     flags.close()
+    await asyncio.sleep(0.02)  # the service's side of its connections ends in tasks of its own
 
 
 async def fine(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -189,5 +196,5 @@ async def test_a_caller_who_hangs_up_ends_the_call_behind(*, has_begun: bool):
         await arrived.wait()
         if has_begun:
             assert b"data: 1" in await asyncio.wait_for(reader.readuntil(b"data: 1"), 1)
-        writer.close()
+        await close(writer)
         await asyncio.wait_for(hung_up.wait(), 2)

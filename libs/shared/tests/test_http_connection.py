@@ -53,6 +53,7 @@ async def serve(*answers: bytes | None) -> AsyncIterator[tuple[str, Server]]:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", server
     finally:
         listening.close()
+        await asyncio.sleep(0.02)  # the connections end in tasks of their own
 
 
 @pytest.fixture

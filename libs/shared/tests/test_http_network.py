@@ -47,6 +47,7 @@ async def upstream(
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests, left
     finally:
         server.close()
+        await asyncio.sleep(0.02)  # the connections end in tasks of their own
 
 
 @pytest.fixture
