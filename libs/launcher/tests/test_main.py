@@ -1,3 +1,4 @@
+import compileall
 import subprocess
 import sys
 from pathlib import Path
@@ -185,15 +186,25 @@ print(sorted(heavy & set(sys.modules)))
 
 
 @pytest.mark.parametrize(
-    ("base", "written_to"),
-    [("/usr", "/usr/venv/bytecode"), ("/usr/venv", None)],
-    ids=["environment", "system"],
+    ("base", "package", "written_to"),
+    [
+        ("/usr", "not_compiled", "/usr/venv/bytecode"),
+        ("/usr", "compiled", None),
+        ("/usr/venv", "not_compiled", None),
+    ],
+    ids=["environment", "compiled by the installer", "system"],
 )
 def test_compiled_modules_are_kept_in_the_environment_where_python_may_not_write_them_beside_the_code(
-    base: str, written_to: str | None, monkeypatch: pytest.MonkeyPatch
+    base: str, package: str, written_to: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(sys, "pycache_prefix", None)
+    for name in ("compiled", "not_compiled"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    compileall.compile_dir(tmp_path / "compiled", quiet=2)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(main_module, "_BIGGEST_PACKAGE", package)
     monkeypatch.setattr(sys, "prefix", "/usr/venv")
     monkeypatch.setattr(sys, "base_prefix", base)
 

@@ -1,6 +1,7 @@
 """The `undercroft` command: reads the arguments and hands over. Light, because the database boots meanwhile."""
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from undercroft.launcher.data_directory import NAME, default_location
 from undercroft.launcher.errors import LauncherError, explain
 from undercroft.launcher.options import DEFAULT_HOST, DEFAULT_PORT, HEADS, DbOptions, UpOptions, environment
 
+_BIGGEST_PACKAGE: Final = "sqlalchemy"
 _LAST_PORT: Final = 65_535
 _INTERRUPTED_STATUS: Final = 130
 
@@ -40,11 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _keep_bytecode() -> None:
     """Where Python is told not to write compiled modules beside the code, keep them in its virtual environment.
 
-    Without them every start takes more than twice as long.
+    Without them every start takes more than twice as long. Those that an installer left beside the code are as good.
     """
-    if sys.dont_write_bytecode and sys.pycache_prefix is None and sys.prefix != sys.base_prefix:
+    is_told = sys.dont_write_bytecode and sys.pycache_prefix is None
+    if is_told and sys.prefix != sys.base_prefix and not _is_compiled(_BIGGEST_PACKAGE):
         sys.pycache_prefix = str(Path(sys.prefix, "bytecode"))
         sys.dont_write_bytecode = False
+
+
+def _is_compiled(package: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.cached is not None and Path(spec.cached).exists()
 
 
 def _up(parsed: argparse.Namespace, started: float) -> int:
