@@ -142,12 +142,12 @@ def separate_processes(directory: Path) -> Iterator[Platform]:
         asyncio.run(provision(server, dict.fromkeys(roles, "")))
         ports = {name: free_port() for name in ("gateway", *roles)}
         operator_key = mint_token("live", new_uuid7()).text
-        environments = _environments(ports, operator_key, {role: server.url(role, "") for role in roles})
+        environments = _environments(ports, operator_key, {role: server.role_url(role, "") for role in roles})
         platform = Platform(f"http://127.0.0.1:{ports['gateway']}", operator_key, data.path)
         for name in (*roles, "gateway"):
             log, command = directory / f"{name}.log", str(BIN / f"undercroft-{name}")
             if name in roles:
-                platform.database_urls[name] = server.url(name, "")
+                platform.database_urls[name] = server.role_url(name, "")
                 migrated = subprocess.run(
                     [command, "migrate"], env={**os.environ, **environments[name]}, capture_output=True, text=True, check=False
                 )
