@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform, one_process, separate_processes  # noqa: E402  importlib mode adds no test folder
+from platforms import Platform, one_process, separate_processes
 
 MODES: dict[str, Callable[[Path], AbstractContextManager[Platform]]] = {
     "one-process": one_process,

@@ -45,7 +45,9 @@ class Platform:
     ) -> dict[str, Any]:
         path = f"/v1/organizations/{organization}/api-keys" if organization else "/v1/api-keys"
         body = {"name": "test", "scopes": scopes, "environment": environment}
-        answer = self.operator.post(path, json={name: value for name, value in body.items() if value is not None})
+        answer = self.operator.post(
+            path, json={name: value for name, value in body.items() if value is not None}
+        )
         assert answer.status_code == 201, answer.text
         made: dict[str, Any] = answer.json()
         return made
@@ -93,10 +95,18 @@ def running(
     command: list[str], *, log: Path, environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process with its output in `log`; stop it by SIGTERM at the end, by SIGKILL when it will not."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FLAGS_", "IDENTITY_", "GATEWAY_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FLAGS_", "IDENTITY_", "GATEWAY_"))
+    }
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**clean, **(environment or {})}
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            env={**clean, **(environment or {})},
         )
     try:
         yield process
@@ -115,7 +125,16 @@ def running(
 def one_process(directory: Path) -> Iterator[Platform]:
     """Run `undercroft up` on a fresh data directory."""
     port, log, data = free_port(), directory / "up.log", directory / "data"
-    command = [str(BIN / "undercroft"), "up", "--port", str(port), "--data-dir", str(data), "--log-format", "json"]
+    command = [
+        str(BIN / "undercroft"),
+        "up",
+        "--port",
+        str(port),
+        "--data-dir",
+        str(data),
+        "--log-format",
+        "json",
+    ]
     with running(command, log=log) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, process, log)
@@ -125,11 +144,11 @@ def one_process(directory: Path) -> Iterator[Platform]:
 @contextmanager
 def separate_processes(directory: Path) -> Iterator[Platform]:
     """Run identity, flags and the gateway each on its own Uvicorn, with its own role in one PostgreSQL."""
+    import asyncio
+
     from undercroft.launcher.data_directory import DataDirectory
     from undercroft.launcher.database import provision
     from undercroft.launcher.database_servers import EmbeddedServer
-
-    import asyncio
 
     data = DataDirectory(directory / "data")
     data.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -149,10 +168,16 @@ def separate_processes(directory: Path) -> Iterator[Platform]:
             if name in roles:
                 platform.database_urls[name] = server.role_url(name, "")
                 migrated = subprocess.run(
-                    [command, "migrate"], env={**os.environ, **environments[name]}, capture_output=True, text=True, check=False
+                    [command, "migrate"],
+                    env={**os.environ, **environments[name]},
+                    capture_output=True,
+                    text=True,
+                    check=False,
                 )
                 assert migrated.returncode == 0, migrated.stderr
-            process = stack.enter_context(running([command, "serve"], log=log, environment=environments[name]))
+            process = stack.enter_context(
+                running([command, "serve"], log=log, environment=environments[name])
+            )
             platform.processes[name] = process
             wait_until_ready(f"http://127.0.0.1:{ports[name]}", process, log)
         yield platform

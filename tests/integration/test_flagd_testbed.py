@@ -18,8 +18,8 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import FlagEvaluationDetails
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gherkin import Scenario, Step, read_scenarios  # noqa: E402  importlib mode adds no test folder to the path
-from platforms import Platform  # noqa: E402
+from gherkin import Scenario, Step, read_scenarios
+from platforms import Platform
 
 SUITE = Path(__file__).parents[2].parent / "shared" / "specs" / "openfeature" / "flagd-testbed" / "evaluator"
 
@@ -151,8 +151,10 @@ _STEPS: list[tuple[str, Callable[..., None]]] = [
     (r'an? (\w+)-flag with key "([^"]*)" and a fallback value "(.*)"', _Run.flag),
     (r'a context containing a key "([^"]*)", with type "(\w+)" and with value "(.*)"', _Run.context),
     (
-        r'a context containing a nested property with outer key "([^"]*)" and inner key "([^"]*)", '
-        r'with value "(.*)"',
+        (
+            r'a context containing a nested property with outer key "([^"]*)" and inner key "([^"]*)", '
+            r'with value "(.*)"'
+        ),
         _Run.nested,
     ),
     (r'a context containing a targeting key with value "(.*)"', _Run.targeting),

@@ -13,7 +13,7 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
 sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform  # noqa: E402  importlib mode adds no test folder to the path
+from platforms import Platform
 
 FLAGS = {
     "flags": {
@@ -119,7 +119,9 @@ def test_the_key_is_accepted_as_x_api_key_too(platform: Platform, key: str) -> N
     assert client.get_boolean_value("on-off", default_value=False) is True
 
 
-def test_a_flag_can_target_the_callers_organization(platform: Platform, client: OpenFeatureClient, key: str) -> None:
+def test_a_flag_can_target_the_callers_organization(
+    platform: Platform, client: OpenFeatureClient, key: str
+) -> None:
     organization = platform.operator.post("/v1/organizations", json={"name": "Acme"}).json()["id"]
     owned = platform.create_key(scopes=["flags:evaluate"], environment="sdk", organization=organization)
     theirs = client_with(platform, {"Authorization": f"Bearer {owned}"}, "owned")

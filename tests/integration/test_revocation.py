@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform  # noqa: E402  importlib mode adds no test folder to the path
+from platforms import Platform
 
 PROMISED_SECONDS = 1.0
 

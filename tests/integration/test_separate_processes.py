@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform, separate_processes  # noqa: E402  importlib mode adds no test folder to the path
+from platforms import Platform, separate_processes
 
 
 @pytest.fixture(scope="module")

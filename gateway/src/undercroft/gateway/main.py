@@ -24,7 +24,7 @@ from undercroft.shared.app import VERSION, create_service_app
 from undercroft.shared.auth import PrincipalSigner
 from undercroft.shared.cache import close_cache, make_cache
 from undercroft.shared.command import run_command
-from undercroft.shared.feed_followers import HttpFeedClient, follow_in_memory
+from undercroft.shared.events.followers import HttpFeedClient, follow_in_memory
 from undercroft.shared.health import ReadinessCheck, run_checks
 from undercroft.shared.http_client import NetworkLimits, ServiceClient, exchange_transport, make_transport
 from undercroft.shared.logs import get_logger

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.shared.db import Database, metadata_for
 from undercroft.shared.events import Event
-from undercroft.shared.feed_consumers import feed_cursor_table
+from undercroft.shared.events.consumers import feed_cursor_table
+from undercroft.shared.events.outbox import outbox_table, publish
 from undercroft.shared.notifications import NotificationListener
-from undercroft.shared.outbox import outbox_table, publish
 
 
 @pytest.fixture(scope="session")

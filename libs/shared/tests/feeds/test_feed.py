@@ -10,10 +10,10 @@ from fastapi import FastAPI, Request, Response
 from undercroft.shared.auth import PrincipalKeys, PrincipalVerifier
 from undercroft.shared.db import Database
 from undercroft.shared.errors import ServiceError, problem_response
-from undercroft.shared.feed import feed_router
+from undercroft.shared.events.feed import feed_router
+from undercroft.shared.events.outbox import Cursor
 from undercroft.shared.http_client import InProcessTransport
 from undercroft.shared.notifications import NotificationListener
-from undercroft.shared.outbox import Cursor
 from undercroft.shared.testing import api_key_principal, principal_headers, principal_keys, service_headers
 
 Emit = Callable[..., Awaitable[None]]
@@ -128,7 +128,7 @@ async def test_waiting_holds_no_connection(read: Read, emit: Emit, database: Dat
 async def test_a_missed_notification_is_made_up_for(
     read: Read, emit: Emit, listener: NotificationListener, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("undercroft.shared.feed._FALLBACK_SECONDS", 0.1)
+    monkeypatch.setattr("undercroft.shared.events.feed._FALLBACK_SECONDS", 0.1)
     monkeypatch.setattr(listener, "_wake", lambda *_: None)
     poll = asyncio.create_task(read("tail", wait=10))
     await asyncio.sleep(0.05)
@@ -137,7 +137,7 @@ async def test_a_missed_notification_is_made_up_for(
 
 
 async def test_a_draining_process_lets_nobody_wait(read: Read, app: FastAPI, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("undercroft.shared.feed._SLICE_SECONDS", 0.05)
+    monkeypatch.setattr("undercroft.shared.events.feed._SLICE_SECONDS", 0.05)
     poll = asyncio.create_task(read("tail", wait=10))
     await asyncio.sleep(0.2)
     app.state.is_draining = True

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from undercroft.shared.db import Database
 from undercroft.shared.errors import ForbiddenError
 from undercroft.shared.events import CloudEvent, CursorGoneError, FeedPage
-from undercroft.shared.feed_consumers import DatabaseConsumer, Resync, follow_in_database
-from undercroft.shared.outbox import START, Cursor, check_cursor, read_batch
+from undercroft.shared.events.consumers import DatabaseConsumer, Resync, follow_in_database
+from undercroft.shared.events.outbox import START, Cursor, check_cursor, read_batch
 
 Emit = Callable[..., Awaitable[None]]
 

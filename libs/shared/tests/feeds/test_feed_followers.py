@@ -7,7 +7,7 @@ import pytest
 from undercroft.shared.auth import PrincipalKeys, PrincipalSigner
 from undercroft.shared.errors import ForbiddenError, UnavailableError
 from undercroft.shared.events import CloudEvent, CursorGoneError, FeedPage
-from undercroft.shared.feed_followers import HttpFeedClient, follow_in_memory
+from undercroft.shared.events.followers import HttpFeedClient, follow_in_memory
 from undercroft.shared.http_client import ServiceClient
 from undercroft.shared.testing import principal_keys
 

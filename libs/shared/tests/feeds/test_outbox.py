@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from undercroft.shared.db import Database
 from undercroft.shared.events import CloudEvent, CursorGoneError, CursorInvalidError, Event
-from undercroft.shared.ids import TypeId
-from undercroft.shared.outbox import (
+from undercroft.shared.events.outbox import (
     RETENTION,
     START,
     Batch,
@@ -20,6 +19,7 @@ from undercroft.shared.outbox import (
     read_batch,
     tail_cursor,
 )
+from undercroft.shared.ids import TypeId
 
 Emit = Callable[..., Awaitable[None]]
 ORGANIZATION = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
@@ -189,7 +189,7 @@ async def test_pruning_keeps_the_newest_expired_event_as_a_mark(
 async def test_pruning_goes_in_bounded_batches(
     database: Database, outbox: sa.Table, emit: Emit, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("undercroft.shared.outbox._PRUNE_BATCH", 3)
+    monkeypatch.setattr("undercroft.shared.events.outbox._PRUNE_BATCH", 3)
     await emit("a", "b", "c", "d", "e")
     await age_events(database, outbox, 36)
     assert [await prune(database, outbox) for _ in range(3)] == [2, 2, 0]

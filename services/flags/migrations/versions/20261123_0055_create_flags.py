@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from undercroft.shared.events.outbox import Xid8
 from undercroft.shared.ids import new_uuid7
-from undercroft.shared.outbox import Xid8
 
 revision = "1376af190aff"
 down_revision = None

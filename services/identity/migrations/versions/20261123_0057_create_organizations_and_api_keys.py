@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from undercroft.shared.outbox import Xid8
+from undercroft.shared.events.outbox import Xid8
 
 revision = "e234ee09e8ff"
 down_revision = None

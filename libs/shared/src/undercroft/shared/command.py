@@ -4,10 +4,12 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import TypeVar
 
 from fastapi import FastAPI
 from pydantic import SecretStr
+from typing_extensions import override
 from uvicorn import Config, Server
 
 from undercroft.shared.logs import configure_logging
@@ -46,7 +48,7 @@ def run_command(
         if parsed.command == "migrate":
             asyncio.run(_migrate(settings, package))
         else:
-            _serve(settings, create_app)
+            _serve(settings, create_app, package)
     except (SettingsError, CommandError) as error:
         sys.stderr.write(f"{package.replace('.', '-')}: {error}\n")
         raise SystemExit(1) from None
@@ -87,16 +89,41 @@ async def _migrate(settings: ServiceSettings, package: str) -> None:
     sys.stdout.write("migrated\n" if changed else "already up to date\n")
 
 
-def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI]) -> None:
+def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI], package: str) -> None:
     configure_logging(
         log_format=settings.log_format, log_level=settings.log_level, service_name=settings.service_name
     )
-    server = Server(server_config(create_app(settings), host=settings.host, port=settings.port))
+    if isinstance(settings, DatabaseSettings):
+        asyncio.run(_require_current_schema(settings, package))
+    app = create_app(settings)
+    server = _DrainingServer(server_config(app, host=settings.host, port=settings.port), app)
     try:
         server.run()
     except SystemExit:  # Uvicorn's way of saying that it could not start
         reason = "the log above says why; is the port taken?"
         raise CommandError(f"could not start on {settings.host} port {settings.port}: {reason}") from None
+
+
+async def _require_current_schema(settings: DatabaseSettings, package: str) -> None:
+    from undercroft.shared.migrations import MigrationError, require_current
+
+    try:
+        await require_current(settings.database_url.get_secret_value(), package)
+    except MigrationError as error:
+        raise CommandError(str(error)) from error
+
+
+class _DrainingServer(Server):
+    """Uvicorn, telling the application of a stop at once: long polls end instead of holding it up."""
+
+    def __init__(self, config: Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.is_draining = True
+        super().handle_exit(sig, frame)
 
 
 def server_config(app: FastAPI, *, host: str, port: int) -> Config:

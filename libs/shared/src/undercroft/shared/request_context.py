@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from undercroft.shared.errors import InternalError, PayloadTooLargeError, problem_response
+from undercroft.shared.http_client import CallContext, bind_call_context, deadline_from
 from undercroft.shared.ids import TypeId
 from undercroft.shared.logs import get_logger, log_access
 from undercroft.shared.telemetry import Telemetry, TraceContext
@@ -53,8 +54,10 @@ class RequestContextMiddleware:
             return
         trace = self._telemetry.begin_trace(scope["headers"])
         exchange = _Exchange(scope, send, trace=trace, limit=self._max_body_bytes)
-        with structlog.contextvars.bound_contextvars(
-            request_id=exchange.request_id, trace_id=exchange.trace.trace_id
+        call = CallContext(exchange.request_id, trace, deadline_from(scope["headers"]))
+        with (
+            structlog.contextvars.bound_contextvars(request_id=exchange.request_id, trace_id=trace.trace_id),
+            bind_call_context(call),
         ):
             try:
                 with self._telemetry.active_request():

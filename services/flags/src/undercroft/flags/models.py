@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from undercroft.flags.schemas import JsonObject
 from undercroft.shared.db import metadata_for
+from undercroft.shared.events.outbox import outbox_table
 from undercroft.shared.idempotency import idempotency_table
 from undercroft.shared.ids import new_uuid7
-from undercroft.shared.outbox import outbox_table
 from undercroft.shared.serialization import dumps, loads
 
 metadata = metadata_for("flags")

@@ -8,10 +8,10 @@ from undercroft.flags.models import idempotency_keys, outbox
 from undercroft.flags.service.snapshots import SnapshotRefresher
 from undercroft.shared.db import Database
 from undercroft.shared.errors import UnavailableError
+from undercroft.shared.events.outbox import channel_of, prune_outbox
 from undercroft.shared.idempotency import prune_idempotency_keys
 from undercroft.shared.logs import get_logger
 from undercroft.shared.notifications import NotificationListener
-from undercroft.shared.outbox import channel_of, prune_outbox
 
 _PRUNE_INTERVAL_SECONDS: Final = 600.0
 _NEXT_BATCH_SECONDS: Final = 1.0

@@ -25,7 +25,7 @@ from undercroft.shared.app import create_service_app
 from undercroft.shared.command import run_command
 from undercroft.shared.db import Database
 from undercroft.shared.errors import ServiceError
-from undercroft.shared.feed import feed_router
+from undercroft.shared.events.feed import feed_router
 from undercroft.shared.health import ReadinessCheck
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.logs import get_logger

@@ -7,9 +7,9 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Index, LargeBina
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from undercroft.shared.db import metadata_for
+from undercroft.shared.events.outbox import outbox_table
 from undercroft.shared.idempotency import idempotency_table
 from undercroft.shared.ids import encode_suffix, new_uuid7
-from undercroft.shared.outbox import outbox_table
 
 metadata = metadata_for("identity")
 outbox = outbox_table(metadata)

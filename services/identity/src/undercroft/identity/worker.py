@@ -11,9 +11,9 @@ from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.service.verification import LastUses
 from undercroft.shared.db import Database
 from undercroft.shared.errors import UnavailableError
+from undercroft.shared.events.outbox import prune_outbox
 from undercroft.shared.idempotency import prune_idempotency_keys
 from undercroft.shared.logs import get_logger
-from undercroft.shared.outbox import prune_outbox
 
 _PRUNE_INTERVAL_SECONDS: Final = 600.0
 _PRUNE_PAUSE_SECONDS: Final = 1.0

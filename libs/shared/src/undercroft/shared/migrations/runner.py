@@ -51,6 +51,14 @@ async def upgrade_if_behind(database_url: str, package: str) -> bool:
         return True
 
 
+async def require_current(database_url: str, package: str) -> None:
+    """Refuse to go on with a schema that is behind the code or ahead of it; raises `MigrationError`."""
+    async with _connect(database_url) as connection:
+        if not await _is_at(connection, package, head_revision(package)):
+            command = package.replace(".", "-")
+            raise MigrationError(f"schema {schema_of(package)} is behind this code; run: {command} migrate")
+
+
 async def upgrade(database_url: str, package: str, target: str = "heads") -> None:
     """Migrate forward to a revision."""
     await _change(database_url, package, lambda config: _upgrade(config, target))

@@ -4,7 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.identity.models import outbox
 from undercroft.shared.events import Event
-from undercroft.shared.outbox import publish
+from undercroft.shared.events.outbox import publish
 
 
 class EventRepository:

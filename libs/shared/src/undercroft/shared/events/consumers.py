@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from undercroft.shared.db import Database, translate_outage
 from undercroft.shared.errors import ServiceError
-from undercroft.shared.events import CloudEvent, FeedPage
-from undercroft.shared.feed_followers import FOLLOW_WAIT_SECONDS, FeedClient, SteadyFeedClient, is_gap
+from undercroft.shared.events.event import CloudEvent, FeedPage
+from undercroft.shared.events.followers import FOLLOW_WAIT_SECONDS, FeedClient, SteadyFeedClient, is_gap
 
 START_OF_FEED: Final = "start"
 

@@ -35,7 +35,7 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.types import UserDefinedType
 from typing_extensions import override
 
-from undercroft.shared.events import CloudEvent, CursorGoneError, CursorInvalidError, Event
+from undercroft.shared.events.event import CloudEvent, CursorGoneError, CursorInvalidError, Event
 from undercroft.shared.ids import TypeId, new_uuid7
 
 RETENTION: Final = timedelta(days=35)

@@ -8,9 +8,8 @@ from sqlalchemy import Table
 
 from undercroft.shared.auth import ServicePrincipal
 from undercroft.shared.db import get_database
-from undercroft.shared.events import FEED_PATH, MAX_WAIT_SECONDS, FeedPage
-from undercroft.shared.notifications import NotificationListener, Subscription
-from undercroft.shared.outbox import (
+from undercroft.shared.events.event import FEED_PATH, MAX_WAIT_SECONDS, FeedPage
+from undercroft.shared.events.outbox import (
     START,
     Batch,
     Cursor,
@@ -19,6 +18,7 @@ from undercroft.shared.outbox import (
     read_batch,
     tail_cursor,
 )
+from undercroft.shared.notifications import NotificationListener, Subscription
 
 _SETTLE_SECONDS: Final = 0.02
 _MAX_SETTLE_SECONDS: Final = 0.2

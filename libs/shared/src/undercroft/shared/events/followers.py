@@ -6,7 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from undercroft.shared.errors import BadGatewayError, GatewayTimeoutError, ServiceError, UnavailableError
-from undercroft.shared.events import FEED_PATH, CloudEvent, CursorGoneError, CursorInvalidError, FeedPage
+from undercroft.shared.events.event import (
+    FEED_PATH,
+    CloudEvent,
+    CursorGoneError,
+    CursorInvalidError,
+    FeedPage,
+)
 from undercroft.shared.http_client import CallOptions, ServiceClient
 from undercroft.shared.logs import get_logger
 
