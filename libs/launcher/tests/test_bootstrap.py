@@ -72,6 +72,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what the script needs, with a uv on its own path that tells how it was called."""
     root = tmp_path / "check out"
     (root / "deploy").mkdir(parents=True)
+    (root / ".venv").mkdir()
     shutil.copy(ROOT / "undercroft", root)
     shutil.copy(ROOT / "deploy" / "bootstrap_uv.py", root / "deploy")
     (root / "pyproject.toml").write_text('[tool.uv]\nrequired-version = ">=0.7"\n')
@@ -257,6 +258,20 @@ def test_the_script_runs_the_tests(checkout: Path, tmp_path: Path) -> None:
     put_uv(tmp_path / "bin", "1.0.0")
     done = run_script(checkout / "undercroft", "test", "-k", "flags", path=tmp_path / "bin")
     assert done.stdout.startswith(f"run|--frozen|pytest|-k|flags|{checkout}|")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [("test", "sync|--frozen|--compile-bytecode|"), ("up", "sync|--frozen|--no-dev|")],
+)
+def test_a_new_environment_is_compiled_first(
+    checkout: Path, tmp_path: Path, argument: str, expected: str
+) -> None:
+    (checkout / ".venv").rmdir()
+    put_uv(tmp_path / "bin", "0.13.9")
+    done = run_script(checkout / "undercroft", argument, path=tmp_path / "bin")
+    assert done.stdout.startswith(expected)
+    assert "run|--frozen|" in done.stdout
 
 
 @pytest.mark.parametrize(

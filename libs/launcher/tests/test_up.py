@@ -307,8 +307,8 @@ def test_a_stop_while_starting_leaves_nothing(directory: Path, delay_seconds: fl
         status, seconds = up.stop()
         screen = up.screen
 
-    assert (status, processes_of(directory)) == (0, [])
     assert "Traceback" not in screen
+    assert (status, processes_of(directory)) == (0, []), screen
     assert seconds < 3
 
 

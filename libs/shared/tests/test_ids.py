@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 import threading
 import time
 from typing import Annotated
@@ -124,6 +126,25 @@ def test_uuid7s_of_several_threads_are_distinct_and_each_thread_sees_them_grow()
         thread.join()
     assert all(batch == sorted(batch) for batch in made)
     assert len(set().union(*made)) == 8_000
+
+
+def test_ids_draw_their_randomness_anew_when_it_is_used_up():
+    tails = {new_uuid7().int & 0xFFFF_FFFF for _ in range(3 * ids._DRAWS_AT_ONCE)}
+    assert len(tails) > 3 * ids._DRAWS_AT_ONCE - 2
+
+
+def test_a_forked_process_makes_other_ids_than_its_parent_even_if_a_thread_was_making_one():
+    program = (
+        "import os; from undercroft.shared.ids import _clock, new_uuid7; first = new_uuid7(); "
+        "held = _clock._lock; held.acquire(); child = os.fork(); child and os.waitpid(child, 0); "
+        "child and held.release(); made = new_uuid7(); assert made > first; "
+        "print(made.int & 0xFFFF_FFFF, flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20
+    )
+    in_child, in_parent = done.stdout.split()
+    assert in_child != in_parent
 
 
 def test_a_clock_set_back_keeps_the_order(monkeypatch: pytest.MonkeyPatch):

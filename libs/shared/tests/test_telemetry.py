@@ -9,6 +9,8 @@ import pytest
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -255,6 +257,59 @@ def test_spans_and_metrics_reach_a_collector_by_the_time_of_shutdown(collector: 
     assert "http.server.request.duration" in [m.name for m in sent_metrics.scope_metrics[0].metrics]
     names = {a.value.string_value for a in sent_spans.resource.attributes if a.key == "service.name"}
     assert names == {"flags"}
+
+
+def test_a_collector_receives_the_durations_as_histograms(collector: Collector):
+    telemetry = configure_telemetry(
+        service_name="flags",
+        service_version="1",
+        otlp_endpoint=f"http://127.0.0.1:{collector.server_address[1]}",
+    )
+    telemetry.record_request(method="GET", route="/v1/flags", status=200, seconds=0.1)
+    telemetry.record_request(method="GET", route="/v1/flags", status=200, seconds=30)
+    telemetry.record_call(method="POST", server="identity", status=None, seconds=5)
+    telemetry.shutdown(timeout_seconds=5)
+    sent = ExportMetricsServiceRequest.FromString(collector.posts["/v1/metrics"][0])
+    (of_scope,) = sent.resource_metrics[0].scope_metrics
+    metrics = {metric.name: metric for metric in of_scope.metrics}
+    of_requests = metrics["http.server.request.duration"]
+    (point,) = of_requests.histogram.data_points
+    (call,) = metrics["http.client.request.duration"].histogram.data_points
+    assert (of_scope.scope.name, of_requests.unit) == ("undercroft", "s")
+    assert of_requests.histogram.aggregation_temporality == AGGREGATION_TEMPORALITY_CUMULATIVE
+    assert (point.count, point.sum, point.min, point.max) == (2, 30.1, 0.1, 30)
+    assert list(point.bucket_counts) == [0, 0, 0, 0, 0, 1, *[0] * 8, 1]
+    assert list(point.explicit_bounds) == [
+        0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10
+    ]  # fmt: skip
+    assert {a.key: a.value.string_value or a.value.int_value for a in point.attributes} == {
+        "http.request.method": "GET",
+        "http.response.status_code": 200,
+        "http.route": "/v1/flags",
+        "url.scheme": "http",
+    }
+    assert {a.key: a.value.string_value for a in call.attributes} == {
+        "error.type": "_OTHER",
+        "http.request.method": "POST",
+        "server.address": "identity",
+    }
+
+
+def test_an_export_that_nobody_completes_sends_what_the_sdk_has(collector: Collector):
+    resource = Resource({"service.name": "flags"})
+    export = OtlpExport(resource, endpoint=f"http://127.0.0.1:{collector.server_address[1]}")
+    provider = MeterProvider([export.metric_reader], resource, shutdown_on_exit=False)
+    provider.get_meter("other").create_counter("c").add(1)
+    export.shutdown()
+    sent = ExportMetricsServiceRequest.FromString(collector.posts["/v1/metrics"][0])
+    assert [m.name for m in sent.resource_metrics[0].scope_metrics[0].metrics] == ["c"]
+
+
+def test_a_disabled_sdk_shows_no_metrics(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    telemetry = configure_telemetry(service_name="flags", service_version="1", otlp_endpoint=None)
+    telemetry.record_request(method="GET", route=None, status=200, seconds=0.1)
+    assert b"duration" not in telemetry.prometheus_text()
 
 
 def test_an_absent_collector_does_not_hold_up_the_shutdown():

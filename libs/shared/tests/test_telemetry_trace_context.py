@@ -1,4 +1,7 @@
+import random
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -190,6 +193,25 @@ def test_an_invalid_member_drops_the_state_and_keeps_the_trace(member: str):
 
 
 def test_ids_are_never_all_zeroes(monkeypatch: pytest.MonkeyPatch):
-    drawn = iter(["0" * 32, TRACE, "0" * 16, SPAN])
-    monkeypatch.setattr(trace_context.secrets, "token_hex", lambda _: next(drawn))
+    drawn = iter([bytes(16), bytes.fromhex(TRACE), bytes(8), bytes.fromhex(SPAN)])
+    monkeypatch.setattr(trace_context._random, "randbytes", lambda _: next(drawn))
     assert TraceContext.new() == TraceContext(trace_id=TRACE, span_id=SPAN)
+
+
+def test_ids_do_not_repeat_when_the_shared_generator_is_seeded():
+    random.seed(1)
+    first = TraceContext.new()
+    random.seed(1)
+    second = TraceContext.new()
+    assert first.trace_id != second.trace_id
+    assert first.span_id != second.span_id
+
+
+def test_a_forked_process_draws_other_ids_than_its_parent():
+    program = (
+        "import os; from undercroft.shared.telemetry import TraceContext; TraceContext.new(); child = os.fork(); "
+        "child and os.waitpid(child, 0); print(TraceContext.new().trace_id, flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, second = done.stdout.split()
+    assert first != second

@@ -1,5 +1,6 @@
 """Builders of what the tests of the flags service talk about."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -27,13 +28,13 @@ def settings(database_url: str, **values: object) -> FlagsSettings:
 
 def caller(
     *scopes: str, organization_id: UUID | None = None, environment: str | None = None
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """Headers of an API key with these scopes."""
     principal = api_key_principal(*scopes, organization_id=organization_id, environment=environment)
     return principal_headers(principal, audience="flags")
 
 
-def customer(*, environment: str | None = "production", plan: str | None = None) -> dict[str, str]:
+def customer(*, environment: str | None = "production", plan: str | None = None) -> Mapping[str, str]:
     """Headers of an organization's key that evaluates flags."""
     principal = Principal(
         subject="key_01h455vb4pex5vsknk084sn02q",
@@ -46,7 +47,7 @@ def customer(*, environment: str | None = "production", plan: str | None = None)
     return principal_headers(principal, audience="flags")
 
 
-def operator() -> dict[str, str]:
+def operator() -> Mapping[str, str]:
     """Headers of the operator's own key. Signed anew each time: a principal lives for 60 s."""
     return caller("operator")
 

@@ -1,5 +1,6 @@
 """Builders of what the tests of the identity service talk about."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 import httpx
@@ -34,7 +35,7 @@ def settings(database_url: str, **values: object) -> IdentitySettings:
 
 def caller(
     *scopes: str, organization_id: UUID | None = None, environment: str | None = None
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """Headers of an API key with these scopes."""
     principal = api_key_principal(*scopes, organization_id=organization_id, environment=environment)
     return principal_headers(principal, audience="identity")

@@ -7,7 +7,7 @@ it the embedded PostgreSQL is started for the session.
 import base64
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -48,13 +48,35 @@ def principal_keys(name: str) -> dict[str, SecretStr]:
     return {pair: SecretStr(key) for pair, key in _KEYS[name].items()}
 
 
-def principal_headers(principal: Principal, *, audience: str, issuer: str = GATEWAY) -> dict[str, str]:
+class SignedHeaders(Mapping[str, str]):
+    """The header of a principal, signed when it is read: a constant of a test module never expires."""
+
+    def __init__(self, principal: Principal, *, audience: str, issuer: str) -> None:
+        self._principal = principal
+        self._audience = audience
+        self._signer = PrincipalSigner(issuer, PrincipalKeys(principal_keys(issuer)))
+
+    @override
+    def __getitem__(self, name: str) -> str:
+        if name != PRINCIPAL_HEADER:
+            raise KeyError(name)
+        return self._signer.header_for(self._principal, self._audience)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter((PRINCIPAL_HEADER,))
+
+    @override
+    def __len__(self) -> int:
+        return 1
+
+
+def principal_headers(principal: Principal, *, audience: str, issuer: str = GATEWAY) -> Mapping[str, str]:
     """Sign a principal as the gateway (or another deployable) would."""
-    signer = PrincipalSigner(issuer, PrincipalKeys(principal_keys(issuer)))
-    return {PRINCIPAL_HEADER: signer.header_for(principal, audience)}
+    return SignedHeaders(principal, audience=audience, issuer=issuer)
 
 
-def service_headers(issuer: str, *, audience: str) -> dict[str, str]:
+def service_headers(issuer: str, *, audience: str) -> Mapping[str, str]:
     """Sign a principal with which one deployable calls another."""
     return principal_headers(Principal(subject=issuer, kind="service"), audience=audience, issuer=issuer)
 

@@ -1,14 +1,19 @@
 """Sending spans and metrics to an OTLP collector over HTTP. Imported only where an endpoint is set: it costs 0.2 s."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricExportResult,
+    MetricReader,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -49,8 +54,24 @@ class _GivenIds(RandomIdGenerator):
         return int(given.trace_id, 16) if given else super().generate_trace_id()
 
 
+class _CompletingExporter(OTLPMetricExporter):
+    """Adds what is measured outside the SDK to what the SDK has collected."""
+
+    complete: Callable[[MetricsData], MetricsData] | None = None
+
+    @override
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        completed = self.complete(metrics_data) if self.complete else metrics_data
+        return super().export(completed, timeout_millis=timeout_millis, **kwargs)
+
+
 class OtlpExport:
-    """The exporting half of one application's telemetry; its threads run until `shutdown`."""
+    """The exporting half of one application's telemetry; its threads run until `shutdown`.
+
+    A `metric_reader` of the caller's own sees the SDK's metrics alone.
+    """
 
     def __init__(
         self,
@@ -61,9 +82,8 @@ class OtlpExport:
         metric_reader: MetricReader | None = None,
     ) -> None:
         base = endpoint.rstrip("/")
-        self.metric_reader = metric_reader or PeriodicExportingMetricReader(
-            OTLPMetricExporter(f"{base}/v1/metrics", timeout=_EXPORT_TIMEOUT_SECONDS)
-        )
+        self._metric_exporter = _CompletingExporter(f"{base}/v1/metrics", timeout=_EXPORT_TIMEOUT_SECONDS)
+        self.metric_reader = metric_reader or PeriodicExportingMetricReader(self._metric_exporter)
         # Whether to sample was decided where the trace began; `record` drops the rest before it costs anything.
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=_GivenIds())
         self._provider.add_span_processor(
@@ -103,6 +123,10 @@ class OtlpExport:
         if "error.type" in attributes:
             span.set_status(StatusCode.ERROR)
         span.end(end)
+
+    def complete_metrics(self, complete: Callable[[MetricsData], MetricsData]) -> None:
+        """Let `complete` add to the metrics, in the exporting thread, each time before they are sent."""
+        self._metric_exporter.complete = complete
 
     def shutdown(self) -> None:
         """Send what is left and end the threads; it may take long where the collector is away."""

@@ -12,10 +12,11 @@ from uuid import uuid4
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 
+from undercroft.shared.telemetry.durations import DurationHistogram, add_durations
 from undercroft.shared.telemetry.prometheus import render_prometheus
 from undercroft.shared.telemetry.trace_context import TraceContext
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from undercroft.shared.telemetry.export import OtlpExport
 
 GaugeReading = Iterable[tuple[float, Mapping[str, str]]]
+# Method, template and status of a request; method, server and status of a call.
+_RequestKey = tuple[str, str | None, int]
+_CallKey = tuple[str, str, int | None]
 
 _SCOPE: Final = "undercroft"
 _METHODS: Final = frozenset(
@@ -30,8 +34,6 @@ _METHODS: Final = frozenset(
 )
 _CLIENT_ERROR: Final = 400
 _SERVER_ERROR: Final = 500
-# Those that the semantic conventions for HTTP metrics advise.
-_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
 
 class Telemetry:
@@ -49,18 +51,18 @@ class Telemetry:
         self.tracer: Tracer = export.tracer if export else NoOpTracer()
         self._gauges: dict[str, list[Callable[[], GaugeReading]]] = {}
         self._active_requests = 0
-        self._server_duration = self.meter.create_histogram(
+        self._server_duration = DurationHistogram[_RequestKey](
             "http.server.request.duration",
-            unit="s",
             description="Duration of HTTP server requests.",
-            explicit_bucket_boundaries_advisory=_BUCKETS_SECONDS,
+            attributes=_request_attributes,
         )
-        self._client_duration = self.meter.create_histogram(
+        self._client_duration = DurationHistogram[_CallKey](
             "http.client.request.duration",
-            unit="s",
             description="Duration of HTTP client requests.",
-            explicit_bucket_boundaries_advisory=_BUCKETS_SECONDS,
+            attributes=_call_attributes,
         )
+        if export:
+            export.complete_metrics(self._with_durations)
         self.meter.create_observable_up_down_counter(
             "http.server.active_requests",
             [lambda _: [Observation(self._active_requests)]],
@@ -97,20 +99,16 @@ class Telemetry:
     ) -> None:
         """Record a request that this application has just answered; `route` is a template, None without a match."""
         known_method = method if method in _METHODS else "_OTHER"
-        attributes: dict[str, str | int] = {
-            "http.request.method": known_method,
-            "http.response.status_code": status,
-            "url.scheme": "http",
-        }
-        if route is not None:
-            attributes["http.route"] = route
-        if status >= _SERVER_ERROR:
-            attributes["error.type"] = str(status)
-        self._server_duration.record(seconds, attributes)
-        if self._export and trace:
+        key = (known_method, route, status)
+        self._server_duration.record(key, seconds)
+        if self._export and trace and trace.is_sampled:
             name = f"{_span_method(known_method)} {route}" if route else _span_method(known_method)
             self._export.record(
-                trace, name=name, kind=SpanKind.SERVER, seconds=seconds, attributes=attributes
+                trace,
+                name=name,
+                kind=SpanKind.SERVER,
+                seconds=seconds,
+                attributes=_request_attributes(key),
             )
 
     def record_call(
@@ -124,16 +122,16 @@ class Telemetry:
     ) -> None:
         """Record a request that this application has made of another server; `status` None means no answer."""
         known_method = method if method in _METHODS else "_OTHER"
-        attributes: dict[str, str | int] = {"http.request.method": known_method, "server.address": server}
-        if status is not None:
-            attributes["http.response.status_code"] = status
-        if status is None or status >= _CLIENT_ERROR:
-            attributes["error.type"] = str(status or "_OTHER")
-        self._client_duration.record(seconds, attributes)
-        if self._export and trace:
+        key = (known_method, server, status)
+        self._client_duration.record(key, seconds)
+        if self._export and trace and trace.is_sampled:
             name = _span_method(known_method)
             self._export.record(
-                trace, name=name, kind=SpanKind.CLIENT, seconds=seconds, attributes=attributes
+                trace,
+                name=name,
+                kind=SpanKind.CLIENT,
+                seconds=seconds,
+                attributes=_call_attributes(key),
             )
 
     def add_gauge(
@@ -157,7 +155,8 @@ class Telemetry:
 
     def prometheus_text(self) -> bytes:
         """Render the metrics in Prometheus' text format 0.0.4."""
-        return render_prometheus(self._reader.get_metrics_data(), self._resource)
+        collected = self._reader.get_metrics_data()
+        return render_prometheus(collected and self._with_durations(collected), self._resource)
 
     def shutdown(self, *, timeout_seconds: float = 1.0) -> None:
         """Send what is left to the collector, if there is one, and stop exporting. Metrics can still be read."""
@@ -168,6 +167,10 @@ class Telemetry:
         flush = threading.Thread(target=export.shutdown, name="otlp-flush", daemon=True)
         flush.start()
         flush.join(timeout_seconds)
+
+    def _with_durations(self, collected: MetricsData) -> MetricsData:
+        durations = (*self._server_duration.collect(), *self._client_duration.collect())
+        return add_durations(collected, _SCOPE, durations)
 
 
 def configure_telemetry(*, service_name: str, service_version: str, otlp_endpoint: str | None) -> Telemetry:
@@ -198,3 +201,27 @@ def configure_telemetry(*, service_name: str, service_version: str, otlp_endpoin
 
 def _span_method(method: str) -> str:
     return "HTTP" if method == "_OTHER" else method
+
+
+def _request_attributes(key: _RequestKey) -> dict[str, str | int]:
+    method, route, status = key
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "url.scheme": "http",
+    }
+    if route is not None:
+        attributes["http.route"] = route
+    if status >= _SERVER_ERROR:
+        attributes["error.type"] = str(status)
+    return attributes
+
+
+def _call_attributes(key: _CallKey) -> dict[str, str | int]:
+    method, server, status = key
+    attributes: dict[str, str | int] = {"http.request.method": method, "server.address": server}
+    if status is not None:
+        attributes["http.response.status_code"] = status
+    if status is None or status >= _CLIENT_ERROR:
+        attributes["error.type"] = str(status or "_OTHER")
+    return attributes
