@@ -9,6 +9,7 @@ from uvicorn import Server
 from undercroft.gateway.main import create_app
 from undercroft.shared.command import server_config
 from undercroft.shared.http_client import InProcessTransport, NetworkTransport
+from undercroft.shared.testing import raw_server
 
 from .conftest import gateway_settings
 from .fakes import FakeIdentity
@@ -69,21 +70,19 @@ async def running(answer: Answering) -> AsyncIterator[Running]:
             pass
         await close(writer)
 
-    flags = await asyncio.start_server(handle, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{flags.sockets[0].getsockname()[1]}"
-    identity = FakeIdentity()
-    transport = MixedTransport(identity)
-    app = create_app(gateway_settings(flags_url=address), transport=transport)
-    server = Server(server_config(app, host="127.0.0.1", port=0))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110  uvicorn offers nothing else
-        await asyncio.sleep(0.01)
-    yield Running(server.servers[0].sockets[0].getsockname()[1], identity.issue("operator"))
-    server.should_exit = True
-    await serving
-    await transport.network.aclose()
-    flags.close()
-    await asyncio.sleep(0.02)  # the service's side of its connections ends in tasks of its own
+    async with raw_server(handle) as flags_port:
+        identity = FakeIdentity()
+        transport = MixedTransport(identity)
+        settings = gateway_settings(flags_url=f"http://127.0.0.1:{flags_port}")
+        app = create_app(settings, transport=transport)
+        server = Server(server_config(app, host="127.0.0.1", port=0))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110  uvicorn offers nothing else
+            await asyncio.sleep(0.01)
+        yield Running(server.servers[0].sockets[0].getsockname()[1], identity.issue("operator"))
+        server.should_exit = True
+        await serving
+        await transport.network.aclose()
 
 
 async def fine(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

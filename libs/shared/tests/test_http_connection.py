@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from undercroft.shared.http_client import NetworkLimits, NetworkTransport, Outgoing, Timeouts
+from undercroft.shared.testing import raw_server
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -48,12 +49,8 @@ class Server:
 @asynccontextmanager
 async def serve(*answers: bytes | None) -> AsyncIterator[tuple[str, Server]]:
     server = Server(list(answers))
-    listening = await asyncio.start_server(server.handle, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", server
-    finally:
-        listening.close()
-        await asyncio.sleep(0.02)  # the connections end in tasks of their own
+    async with raw_server(server.handle) as port:
+        yield f"http://127.0.0.1:{port}", server
 
 
 @pytest.fixture
@@ -256,12 +253,11 @@ async def test_a_body_that_nobody_takes_is_a_write_timeout(transport: NetworkTra
     async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(5)
 
-    listening = await asyncio.start_server(ignore, "127.0.0.1", 0, limit=1024)
-    origin = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    request = Outgoing("POST", origin, "/", body=endless(), timeouts=Timeouts(write=0.1))
-    with pytest.raises(httpx.WriteTimeout):
-        await transport.open(request)
-    listening.close()
+    async with raw_server(ignore, limit=1024) as port:
+        origin = f"http://127.0.0.1:{port}"
+        request = Outgoing("POST", origin, "/", body=endless(), timeouts=Timeouts(write=0.1))
+        with pytest.raises(httpx.WriteTimeout):
+            await transport.open(request)
 
 
 @pytest.mark.parametrize(
@@ -341,12 +337,11 @@ async def test_only_servers_with_a_known_certificate_are_called(
     transport: NetworkTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     server = Server([OK])
-    listening = await asyncio.start_server(server.handle, "127.0.0.1", 0, ssl=self_signed(tmp_path))
-    origin = f"https://localhost:{listening.sockets[0].getsockname()[1]}"
-    with pytest.raises(httpx.ConnectError):
-        await call(transport, origin)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
-    trusting = NetworkTransport()
-    assert await call(trusting, origin) == (200, b"ok")
-    await trusting.aclose()
-    listening.close()
+    async with raw_server(server.handle, ssl=self_signed(tmp_path)) as port:
+        origin = f"https://localhost:{port}"
+        with pytest.raises(httpx.ConnectError):
+            await call(transport, origin)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        trusting = NetworkTransport()
+        assert await call(trusting, origin) == (200, b"ok")
+        await trusting.aclose()

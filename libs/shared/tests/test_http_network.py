@@ -17,6 +17,7 @@ from undercroft.shared.http_client import (
     exchange_transport,
     make_transport,
 )
+from undercroft.shared.testing import raw_server
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -42,12 +43,8 @@ async def upstream(
         left.set()
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests, left
-    finally:
-        server.close()
-        await asyncio.sleep(0.02)  # the connections end in tasks of their own
+    async with raw_server(handle) as port:
+        yield f"http://127.0.0.1:{port}", requests, left
 
 
 @pytest.fixture
@@ -184,11 +181,10 @@ async def test_a_long_answer_may_take_longer_than_each_read(transport: NetworkTr
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    exchange = await transport.open(Outgoing("GET", origin, "/", timeouts=Timeouts(read=0.15)))
-    assert await read_all(exchange) == b"xxxxx"
-    server.close()
+    async with raw_server(handle) as port:
+        origin = f"http://127.0.0.1:{port}"
+        exchange = await transport.open(Outgoing("GET", origin, "/", timeouts=Timeouts(read=0.15)))
+        assert await read_all(exchange) == b"xxxxx"
 
 
 async def test_no_read_timeout_waits(transport: NetworkTransport):

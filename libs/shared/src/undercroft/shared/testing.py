@@ -4,13 +4,14 @@ Set `UNDERCROFT_TEST_DATABASE_URL` (a superuser's `postgresql+asyncpg://` addres
 it the embedded PostgreSQL is started for the session.
 """
 
+import asyncio
 import base64
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -180,6 +181,35 @@ def migrated_database(create_database: Callable[[], Awaitable[str]]) -> Callable
         return made[package]
 
     return migrated
+
+
+ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def raw_server(
+    handle: ConnectionHandler, **options: Any
+) -> AsyncIterator[int]:  # asyncio.start_server's own
+    """Serve raw connections on a free port of 127.0.0.1; at the end none of them is left."""
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in a task
+        connections[task] = writer
+        await handle(reader, writer)
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0, **options)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task, writer in connections.items():
+            task.cancel()
+            writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
+        await asyncio.gather(*connections, return_exceptions=True)
 
 
 def unguarded_routes(app: FastAPI) -> list[str]:

@@ -84,7 +84,7 @@ class OtlpExport:
         base = endpoint.rstrip("/")
         self._metric_exporter = _CompletingExporter(f"{base}/v1/metrics", timeout=_EXPORT_TIMEOUT_SECONDS)
         self.metric_reader = metric_reader or PeriodicExportingMetricReader(self._metric_exporter)
-        # Whether to sample was decided where the trace began; `record` drops the rest before it costs anything.
+        # Whether to sample was decided where the trace began; `Telemetry` drops the rest before it costs anything.
         self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False, id_generator=_GivenIds())
         self._provider.add_span_processor(
             span_processor
@@ -105,9 +105,7 @@ class OtlpExport:
         seconds: float,
         attributes: Mapping[str, str | int],
     ) -> None:
-        """Record the trace context's span, which ends now and has failed if it has an `error.type`."""
-        if not trace.is_sampled:
-            return
+        """Record the span of a sampled trace context, which ends now and has failed if it has an `error.type`."""
         end = time.time_ns()
         token = _given.set(trace)
         try:
