@@ -73,7 +73,7 @@ def test_a_dead_flags_service_is_503_with_retry_after(apart: Platform) -> None:
     apart.processes["flags"].kill()
     apart.processes["flags"].wait()
     answer = apart.evaluate(key, "nothing")
-    assert (answer.status_code, answer.json()["code"]) == (503, "upstream_unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
     status = httpx.get(f"{apart.url}/v1/status", headers={"Accept": "application/json"}, timeout=10)
     assert status.status_code == 200

@@ -386,14 +386,11 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path):
         "setpriv",
         "--reuid=65534",
         "--clear-groups",
-        "--inh-caps=-all",
+        # Reading is allowed, or a Python below root's home could not even start.
+        "--inh-caps=+dac_read_search",
+        "--ambient-caps=+dac_read_search",
         *command("up", f"--data-dir={tmp_path}/x"),
     ]
-    readable = subprocess.run(
-        ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", ""], check=False
-    )
-    if readable.returncode != 0:
-        pytest.skip("this Python is closed to other users")
 
     done = subprocess.run(
         arguments,

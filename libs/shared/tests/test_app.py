@@ -14,6 +14,7 @@ from undercroft.shared.auth import Requires, public
 from undercroft.shared.errors import ConflictError, UnavailableError
 from undercroft.shared.health import ReadinessCheck
 from undercroft.shared.idempotency import ServiceRoute
+from undercroft.shared.logs import configure_logging
 from undercroft.shared.serialization import RequestModel
 from undercroft.shared.settings import ServiceSettings
 from undercroft.shared.testing import principal_keys, unguarded_routes
@@ -66,6 +67,12 @@ def make_app(max_body_bytes: int = 100) -> FastAPI:
     return create_service_app(
         SETTINGS, description="Things.", routers=[router], lifespan=lifespan, max_body_bytes=max_body_bytes
     )
+
+
+@pytest.fixture(autouse=True)
+def logging_is_configured() -> None:
+    # As it comes, structlog draws each stack for a terminal, which takes seconds.
+    configure_logging(log_format="json", log_level="info", service_name="things")
 
 
 @pytest.fixture
@@ -236,9 +243,6 @@ async def test_metrics_count_by_route_template_and_never_by_path(client: AsyncCl
 async def test_access_lines_carry_the_request_id(
     client: AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from undercroft.shared.logs import configure_logging
-
-    configure_logging(log_format="json", log_level="info", service_name="things")
     await client.get("/things", headers={"Request-Id": "abc"})
     await client.get("/healthz")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

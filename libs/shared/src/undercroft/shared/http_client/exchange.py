@@ -5,6 +5,7 @@ network and in-process transports speak it natively; any other HTTPX transport (
 wrapped by `exchange_transport`. Failures are HTTPX's exceptions everywhere.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -72,12 +73,12 @@ def exchange_transport(transport: httpx.AsyncBaseTransport) -> ExchangeTransport
     return transport if isinstance(transport, ExchangeTransport) else _Adapter(transport)
 
 
-class ExchangeBaseTransport(httpx.AsyncBaseTransport):
+class ExchangeBaseTransport(httpx.AsyncBaseTransport, ABC):
     """Serves HTTPX itself on top of `open`."""
 
+    @abstractmethod
     async def open(self, request: Outgoing) -> Exchange:
         """Open an exchange; see `ExchangeTransport.open`."""
-        raise NotImplementedError
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -1,0 +1,44 @@
+"""The README's five minutes, pasted as they stand but for the port, the key's path and the key."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from platforms import Platform
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+FIVE_MINUTES = README.partition("## Five minutes")[2].partition("\n## ")[0]
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", FIVE_MINUTES, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_five_minutes_work_when_pasted(platform: Platform, tmp_path: Path) -> None:
+    key_file = tmp_path / "operator.key"
+    key_file.write_text(platform.operator_key)
+    script = (
+        block("sh")
+        .replace("http://127.0.0.1:8080", platform.url)
+        .replace(".undercroft/operator.key", str(key_file))
+    )
+    pasted = subprocess.run(
+        ["sh", "-e", "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    secret = json.loads(pasted.stdout[pasted.stdout.rindex('{"') :])["secret"]
+    platform.wait_for_flag(secret, "new-checkout")
+
+    program = block("python").replace("http://127.0.0.1:8080", platform.url).replace("uc_live_...", secret)
+    asked = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert asked.stdout.strip() == "True"
