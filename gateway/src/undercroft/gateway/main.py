@@ -50,6 +50,7 @@ def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport
         description="The only public door: authenticates, limits, forwards and composes.",
         routers=[router],
         lifespan=parts.lifespan,
+        application_class=_Door,
     )
     _drop_own_openapi_route(app)
     parts.connect(app.state.principal_signer, urls)
@@ -57,7 +58,6 @@ def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport
     app.state.status_page = StatusPage()
     app.state.merged_document = MergedDocument(parts.clients, routes, own=app.openapi, version=VERSION)
     stages = parts.stages(routes, app.state.principal_signer, app.state.telemetry, urls)
-    app.__class__ = _Door
     app.state.pipeline = Pipeline(partial(FastAPI.__call__, app), stages=stages)
     return app
 

@@ -1,5 +1,6 @@
 """The application of a deployable: context, errors, health, metrics and route class installed in one place."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
@@ -47,13 +48,14 @@ def create_service_app(
     routers: Sequence[APIRouter],
     lifespan: Lifespan,
     max_body_bytes: int = MAX_BODY_BYTES,
+    application_class: type[FastAPI] = FastAPI,
 ) -> FastAPI:
     """Build a deployable's application; nothing is opened before its lifespan is entered.
 
     `lifespan` opens the deployable's resources and puts them on `app.state`; it may append to
     `app.state.readiness_checks`. Bodies beyond `max_body_bytes` are answered 413 before they are read.
     """
-    app = FastAPI(
+    app = application_class(
         title=f"Undercroft {settings.service_name}",
         description=description,
         version=VERSION,
@@ -100,7 +102,8 @@ def _around(lifespan: Lifespan) -> Lifespan:
                 yield
                 app.state.is_draining = True
         finally:
-            app.state.telemetry.shutdown()
+            # It may wait for a collector that is away; the applications of one process wait at the same time.
+            await asyncio.to_thread(app.state.telemetry.shutdown)
 
     return whole
 
