@@ -98,3 +98,31 @@ def test_a_file_that_is_no_json_is_one_line_too(environment: pytest.MonkeyPatch,
     environment.setenv("THING_PRINCIPAL_KEYS_FILE", str(tmp_path / "keys"))
     with pytest.raises(SettingsError, match="THING_PRINCIPAL_KEYS"):
         load_settings(ThingSettings)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgresql://thing:a%40b@db:5433/x", "postgresql+asyncpg://thing:a%40b@db:5433/x"),
+        ("postgres://thing@db/x?sslmode=require", "postgresql+asyncpg://thing@db/x?ssl=require"),
+        ("postgresql+asyncpg://thing@/x?host=%2Frun", "postgresql+asyncpg://thing@/x?host=%2Frun"),
+    ],
+)
+def test_a_database_address_is_taken_as_it_is_usually_written(
+    environment: pytest.MonkeyPatch, given: str, used: str
+) -> None:
+    environment.setenv("THING_DATABASE_URL", given)
+    assert load_settings(ThingSettings).database_url.get_secret_value() == used
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["nonsense", "mysql://thing@db/x", "postgresql://thing@db", "postgresql://thing:secret@db:port/x"],
+)
+def test_a_wrong_database_address_is_one_line_without_it(environment: pytest.MonkeyPatch, given: str) -> None:
+    environment.setenv("THING_DATABASE_URL", given)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ThingSettings)
+    assert "THING_DATABASE_URL" in str(caught.value)
+    assert "must be of the form postgresql://role:password@host:5432/database" in str(caught.value)
+    assert given not in str(caught.value)

@@ -3,11 +3,12 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
@@ -17,6 +18,7 @@ SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=3_600)]
 
+_DATABASE_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 _FILE_SUFFIX = "_FILE"
 _FILE_LIMIT_BYTES = 65_536
 _FIELD_IN_MESSAGE = re.compile(r'field "(\w+)"')
@@ -112,10 +114,27 @@ class DatabaseSettings(ServiceSettings):
     """What a deployable with a schema of its own needs in addition."""
 
     database_url: SecretStr = Field(
-        description="postgresql+asyncpg://role@host/database of this service's own role."
+        description="postgresql://role:password@host:5432/database of this service's own role."
     )
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = Field(10, description="Connections at most.")
     database_statement_timeout_seconds: Seconds = Field(10, description="No statement runs longer.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, value: SecretStr) -> SecretStr:
+        """Take the address as libpq and every provider write it, and name SQLAlchemy's driver in it."""
+        scheme, _, rest = value.get_secret_value().partition("://")
+        try:
+            parts = urlsplit(f"postgresql://{rest}")
+            is_complete = scheme in _DATABASE_SCHEMES and parts.path.strip("/") and parts.port != 0
+        except ValueError:
+            is_complete = False
+        if not is_complete:
+            raise ValueError("must be of the form postgresql://role:password@host:5432/database")
+        # libpq says sslmode, SQLAlchemy with asyncpg says ssl, with the same values.
+        query = parts.query.replace("sslmode=", "ssl=", 1)
+        address, _, _ = rest.partition("?")
+        return SecretStr(f"postgresql+asyncpg://{address}{'?' if query else ''}{query}")
 
 
 def load_settings(settings_class: type[SettingsT], **values: object) -> SettingsT:
