@@ -117,6 +117,16 @@ async def test_a_new_directory_becomes_a_database(tmp_path: Path) -> None:
     ]
 
 
+def test_a_directory_that_this_user_may_not_enter_is_not_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "exists", refuse)  # the tests may run as root, who may enter
+    assert not PostgresServer(tmp_path / "postgres").is_new
+
+
 async def test_data_survive_a_stop_and_a_start(server: PostgresServer) -> None:
     await query(server, "CREATE TABLE survivor AS SELECT 42 AS answer")
     server.stop()

@@ -79,7 +79,10 @@ class PostgresServer:
     @property
     def is_new(self) -> bool:
         """Whether the data directory has yet to be made, which takes `start` about a second longer."""
-        return not (self.data_directory / "PG_VERSION").exists()
+        try:
+            return not (self.data_directory / "PG_VERSION").exists()
+        except PermissionError:  # there is one, of another user; `start` says so
+            return False
 
     @property
     def is_running(self) -> bool:
