@@ -237,7 +237,12 @@ def _translated(run: "Callable[[Config], None]", config: "Config") -> None:
     try:
         run(config)
     except CommandError as error:
-        raise MigrationError(_one_line(error)) from error
+        reason = _one_line(error)
+        if "not up to date" in reason:
+            reason = "the schema is behind this code; run: undercroft db upgrade"
+        elif "Can't locate revision" in reason:
+            reason += "; undercroft db history lists those that this version of the code knows"
+        raise MigrationError(reason) from error
 
 
 def _one_line(error: BaseException | None) -> str:
