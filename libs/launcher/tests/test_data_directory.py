@@ -139,3 +139,10 @@ def test_an_operator_key_that_cannot_be_written_says_what_to_do(tmp_path: Path):
 
     with pytest.raises(DataDirectoryUnusableError, match=r"cannot use .*operator\.key: Is a directory"):
         directory.write_operator_key("uc_new")
+
+
+def test_a_file_in_its_place_is_told(tmp_path: Path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DataDirectoryUnusableError, match="is not a directory: choose another place"):
+        DataDirectory(tmp_path / "file").make()

@@ -77,8 +77,8 @@ def test_options_come_from_a_dotenv_file_too(asked: list[UpOptions]):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["up", "--port=99999"], "argument --port: invalid"),
-        (["up", "--port=many"], "argument --port: invalid"),
+        (["up", "--port=99999"], "argument --port: must be a number from 0 to 65535 (see: undercroft up"),
+        (["up", "--port=many"], "argument --port: must be a number from 0 to 65535 (see: undercroft up"),
         (["up", "--log-format=xml"], "argument --log-format: invalid choice"),
         (["up", "extra"], "unrecognized arguments: extra (see: undercroft --help)"),
         (["down"], "invalid choice: 'down'"),

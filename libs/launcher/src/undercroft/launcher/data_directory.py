@@ -46,6 +46,10 @@ class DataDirectory:
         """Create the directory where it is missing; raises `DataDirectoryUnusableError`."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise DataDirectoryUnusableError(
+                f"{self.path} is not a directory: choose another place with --data-dir"
+            ) from None
         except OSError as error:
             raise unusable(self.path, error) from error
 

@@ -82,10 +82,8 @@ def _port(parsed: argparse.Namespace) -> int:
         return port
     try:
         return _port_number(environment("GATEWAY_PORT") or str(DEFAULT_PORT))
-    except ValueError:
-        raise LauncherError(
-            f"invalid setting: GATEWAY_PORT: must be a number from 0 to {_LAST_PORT}"
-        ) from None
+    except argparse.ArgumentTypeError as error:
+        raise LauncherError(f"invalid setting: GATEWAY_PORT: {error}") from None
 
 
 def _db(parsed: argparse.Namespace, _started: float) -> int:
@@ -206,7 +204,10 @@ def _add_action(
 
 
 def _port_number(text: str) -> int:
-    port = int(text)
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
     if not 0 <= port <= _LAST_PORT:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {_LAST_PORT}")
     return port
