@@ -119,6 +119,7 @@ def running(
                 process.kill()
                 process.wait()
                 raise
+            assert process.returncode == 0, f"{command} stopped with {process.returncode}"
 
 
 @contextmanager

@@ -73,6 +73,7 @@ def checkout(tmp_path: Path) -> Path:
     root = tmp_path / "check out"
     (root / "deploy").mkdir(parents=True)
     (root / ".venv").mkdir()
+    (root / ".venv" / ".compiled").touch()
     shutil.copy(ROOT / "undercroft", root)
     shutil.copy(ROOT / "deploy" / "bootstrap_uv.py", root / "deploy")
     (root / "pyproject.toml").write_text('[tool.uv]\nrequired-version = ">=0.7"\n')
@@ -262,16 +263,17 @@ def test_the_script_runs_the_tests(checkout: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("argument", "expected"),
-    [("test", "sync|--frozen|--compile-bytecode|"), ("up", "sync|--frozen|--no-dev|")],
+    [("test", "sync|--frozen|--compile-bytecode|"), ("up", "sync|--frozen|--compile-bytecode|--no-dev|")],
 )
 def test_a_new_environment_is_compiled_first(
     checkout: Path, tmp_path: Path, argument: str, expected: str
 ) -> None:
-    (checkout / ".venv").rmdir()
+    (checkout / ".venv" / ".compiled").unlink()
     put_uv(tmp_path / "bin", "0.13.9")
     done = run_script(checkout / "undercroft", argument, path=tmp_path / "bin")
     assert done.stdout.startswith(expected)
     assert "run|--frozen|" in done.stdout
+    assert "sync" not in run_script(checkout / "undercroft", argument, path=tmp_path / "bin").stdout
 
 
 @pytest.mark.parametrize(

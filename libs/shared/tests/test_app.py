@@ -257,3 +257,10 @@ def test_unguarded_routes_are_found() -> None:
 
     app = create_service_app(SETTINGS, description="", routers=[router, open_router], lifespan=lifespan)
     assert unguarded_routes(app) == ["GET /open"]
+
+
+def test_the_document_tells_how_a_refusal_looks() -> None:
+    responses = make_app().openapi()["paths"]["/things"]["post"]["responses"]
+    assert list(responses["422"]["content"]) == ["application/problem+json"]
+    assert "errors" in responses["422"]["content"]["application/problem+json"]["schema"]["properties"]
+    assert list(responses["default"]["content"]) == ["application/problem+json"]

@@ -126,3 +126,15 @@ def test_a_wrong_database_address_is_one_line_without_it(environment: pytest.Mon
     assert "THING_DATABASE_URL" in str(caught.value)
     assert "must be of the form postgresql://role:password@host:5432/database" in str(caught.value)
     assert given not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://localhost:6379"])
+def test_an_address_that_is_no_redis_is_refused(environment: pytest.MonkeyPatch, address: str) -> None:
+    environment.setenv("THING_REDIS_URL", address)
+    with pytest.raises(SettingsError, match="THING_REDIS_URL: must be of the form redis://"):
+        load_settings(ThingSettings)
+
+
+def test_an_address_of_a_redis_is_taken(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("THING_REDIS_URL", "rediss://cache:6380/1")
+    assert load_settings(ThingSettings).redis_url is not None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from undercroft.shared.auth import PrincipalKeys, PrincipalSigner, PrincipalVerifier, public
 from undercroft.shared.errors import (
+    PROBLEM_MEDIA_TYPE,
     BadRequestError,
     FieldProblem,
     InternalError,
@@ -35,6 +36,40 @@ VERSION: Final = "0.1.0"
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROMETHEUS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_FIELD_PROBLEMS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["pointer", "detail", "code"],
+        "properties": {
+            "pointer": {"type": "string", "examples": ["#/name"]},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+        },
+    },
+}
+
+
+def _problem_answer(description: str, code: str, **members: object) -> dict[str, Any]:  # FastAPI's own type
+    properties: dict[str, object] = {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "examples": [code]},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "requestId": {"type": "string"},
+        **members,
+    }
+    schema = {"type": "object", "required": ["type", "title", "status", "code"], "properties": properties}
+    return {"description": description, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
+
+
+_PROBLEM = _problem_answer("A problem (RFC 9457).", "not_found")
+_REFUSED = _problem_answer(
+    "Refused; `errors` says where and why.", "validation_failed", errors=_FIELD_PROBLEMS
+)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -63,6 +98,7 @@ def create_service_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses={422: _REFUSED, "default": _PROBLEM},
         separate_input_output_schemas=True,
     )
     _install_state(app, settings)

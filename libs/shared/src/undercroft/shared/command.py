@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -122,8 +123,10 @@ class _DrainingServer(Server):
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Uvicorn would raise the signal again at the end, and a clean stop would look like a crash.
         self._app.state.is_draining = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def server_config(app: FastAPI, *, host: str, port: int) -> Config:

@@ -19,6 +19,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=3_600)]
 
 _DATABASE_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _FILE_SUFFIX = "_FILE"
 _FILE_LIMIT_BYTES = 65_536
 _FIELD_IN_MESSAGE = re.compile(r'field "(\w+)"')
@@ -97,6 +98,13 @@ class ServiceSettings(BaseSettings):
         None, description="Redis for limits and caches shared by replicas; in memory without it."
     )
 
+    @field_validator("redis_url")
+    @classmethod
+    def _know_the_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(_REDIS_SCHEMES):
+            raise ValueError("must be of the form redis://host:6379/0, rediss://... or unix://...")
+        return value
+
     @classmethod
     @override
     def settings_customise_sources(
@@ -151,7 +159,7 @@ def load_settings(settings_class: type[SettingsT], **values: object) -> Settings
         ) from None
     except ValidationError as error:
         problems = "; ".join(
-            f"{_variable(settings_class, '.'.join(str(part) for part in each['loc']))}: {each['msg'].lower()}"
+            f"{_variable(settings_class, '.'.join(str(part) for part in each['loc']))}: {each['msg'].lower().removeprefix('value error, ')}"
             for each in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError(f"invalid setting: {problems}") from None

@@ -160,9 +160,11 @@ async def _connect(database_url: str) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.connect() as connection:
             yield connection
-    except (DBAPIError, OSError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        raise MigrationError(f"the database refused to migrate: {_one_line(cause)}") from error
+    except OSError as error:
+        advice = "see that it runs, or correct its address"
+        raise MigrationError(f"cannot reach the database ({_one_line(error)}): {advice}") from error
+    except DBAPIError as error:
+        raise MigrationError(f"the database refused: {_one_line(error.orig)}") from error
     finally:
         await engine.dispose()
 
