@@ -88,7 +88,7 @@ async def test_a_revoked_key_stops_working_within_a_second(gateway: Gateway):
     assert (await gateway.client.get(PATH, headers=headers)).status_code == 200
     gateway.identity.revoke(key)
     async with asyncio.timeout(1):
-        while (await gateway.client.get(PATH, headers=headers)).status_code == httpx.codes.OK:  # noqa: ASYNC110
+        while (await gateway.client.get(PATH, headers=headers)).status_code == httpx.codes.OK:  # noqa: ASYNC110  only asking tells
             await asyncio.sleep(0.01)
     answer = await gateway.client.get(PATH, headers=headers)
     assert outcome(answer) == (401, "credentials_invalid")

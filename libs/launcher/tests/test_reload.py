@@ -140,7 +140,7 @@ def test_each_signal_after_the_first_is_passed_on(
     handlers = []
     monkeypatch.setattr(signal, "signal", lambda _, handler: handlers.append(handler))
 
-    def watch(*_: Path, stop_event, **__: object) -> Iterator[Changes]:  # noqa: ANN001
+    def watch(*_: Path, stop_event, **__: object) -> Iterator[Changes]:  # noqa: ANN001  watchfiles gives an event of its own
         handlers[0](signal.SIGINT, None)
         assert stop_event.is_set()
         handlers[0](signal.SIGINT, None)

@@ -76,7 +76,7 @@ class Pipeline:
             except ServiceError as error:
                 await self._refuse(passage, error)
             except Exception as error:  # the last line of defence: nothing internal may leave the process
-                _logger.error("request crashed", exc_info=error, request_id=passage.request_id)  # noqa: TRY400
+                _logger.error("request crashed", exc_info=error, request_id=passage.request_id)  # noqa: TRY400  structlog takes the exception itself
                 await self._refuse(passage, InternalError("Something went wrong on our side."))
         if is_forwarded:
             self._record(passage)
