@@ -220,6 +220,22 @@ async def test_a_known_key_works_while_identity_is_away(
     assert (await use(authenticator)).principal.subject == KEY_ID
 
 
+async def test_only_the_first_of_many_waits_for_an_identity_that_is_away(
+    authenticator: Authenticator, verifier: Verifier, clock: Clock
+):
+    await use(authenticator)
+    clock.now += 61
+    verifier.failure = UnavailableError("away")
+    for _ in range(5):
+        assert (await use(authenticator)).principal.subject == KEY_ID
+    assert verifier.calls == 2
+    clock.now += 1
+    verifier.failure = None
+    await use(authenticator)
+    await use(authenticator)
+    assert verifier.calls == 3
+
+
 async def test_an_unknown_key_is_unavailable_while_identity_is_away(
     authenticator: Authenticator, verifier: Verifier
 ):

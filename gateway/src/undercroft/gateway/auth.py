@@ -23,6 +23,7 @@ from undercroft.shared.tokens import hash_token, parse_token
 UNKNOWN_KEY_CODE: Final = "api_key_invalid"
 
 _UNKNOWN_SECONDS = 5
+_AWAY_SECONDS = 1.0
 _MOST_RECENT = 10_000
 _KEY_EVENTS = "dev.undercroft.api_key."
 _ORGANIZATION_EVENTS = "dev.undercroft.organization."
@@ -89,10 +90,11 @@ class KeyVerifier(Protocol):
 
 
 class IdentityClient:
-    """Asks identity."""
+    """Asks identity, for at most `wait_seconds`."""
 
-    def __init__(self, client: ServiceClient) -> None:
+    def __init__(self, client: ServiceClient, *, wait_seconds: float) -> None:
         self._client = client
+        self._options = CallOptions(is_idempotent=True, retries=1, read_seconds=wait_seconds)
 
     async def verify(self, secret: str) -> VerifiedKey | None:
         """Verify a key; raises the client's errors."""
@@ -101,7 +103,7 @@ class IdentityClient:
                 "/internal/api-keys/verify",
                 VerifiedKey,
                 body={"secret": secret},
-                options=CallOptions(is_idempotent=True, retries=1),
+                options=self._options,
             )
         except NotFoundError as error:
             if error.code == UNKNOWN_KEY_CODE:
@@ -135,6 +137,7 @@ class Authenticator:
         self._recent: dict[bytes, Credential] = {}
         self._flights: dict[str, asyncio.Task[Credential | None]] = {}
         self._epoch = 0
+        self._away_until = 0.0
 
     async def recall(self, secret: str) -> Credential | None:
         """Return the credential of a key that was verified not long ago, or None when identity must be asked.
@@ -149,8 +152,11 @@ class Authenticator:
         found: Credential | Literal[False] | None = await self._cache.get(self._entry(digest))
         if found is False or (found is None and parse_token(secret) is None):
             raise CredentialsInvalidError
-        if found is None or self._clock() - found.verified_at >= self._fresh_seconds:
+        if found is None:
             return None
+        now = self._clock()
+        if now - found.verified_at >= self._fresh_seconds:
+            return found if now < self._away_until else None
         if len(self._recent) >= _MOST_RECENT:
             self._recent.clear()
         self._recent[digest] = found
@@ -159,8 +165,9 @@ class Authenticator:
     async def verify(self, secret: str) -> Credential:
         """Ask identity about a key, once for everybody who asks at the same time.
 
-        While identity is away a key that was verified before keeps working (for `stale_seconds`). Raises
-        `CredentialsInvalidError`, or `UnavailableError` for an unknown key while identity is away.
+        While identity is away a key that was verified before keeps working (for `stale_seconds`), and its
+        callers wait only once a second to learn whether identity is back. Raises `CredentialsInvalidError`, or
+        `UnavailableError` for an unknown key while identity is away.
         """
         entry = self._entry(hash_token(secret))
         try:
@@ -168,6 +175,7 @@ class Authenticator:
         except ServiceError as error:
             stale: Credential | Literal[False] | None = await self._cache.get(entry)
             if stale:
+                self._away_until = self._clock() + _AWAY_SECONDS
                 return stale
             raise UnavailableError("Credentials cannot be checked right now.") from error
         if credential is None:

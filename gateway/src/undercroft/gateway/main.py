@@ -97,7 +97,7 @@ class _Parts:
             for name, url in urls.items()
         }
         self._authenticator = Authenticator(
-            IdentityClient(self.clients["identity"]),
+            IdentityClient(self.clients["identity"], wait_seconds=self._settings.credential_wait_seconds),
             self._credentials,
             fresh_seconds=self._settings.credential_fresh_seconds,
             stale_seconds=self._settings.credential_stale_seconds,

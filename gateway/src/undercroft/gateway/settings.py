@@ -38,6 +38,7 @@ class GatewaySettings(ServiceSettings):
     credential_stale_seconds: Seconds = Field(
         600, description="A verified key keeps working this long while identity is away."
     )
+    credential_wait_seconds: Seconds = Field(2, description="Longest wait for identity's answer about a key.")
     limit_subjects: Annotated[int, Field(ge=100, le=10_000_000)] = Field(
         100_000, description="Callers counted at the same time at most."
     )
