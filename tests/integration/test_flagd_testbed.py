@@ -5,9 +5,9 @@ The suite is data of the flagd project, kept beside this repository; without it 
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openfeature import api
@@ -17,9 +17,8 @@ from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import FlagEvaluationDetails
 
-sys.path.insert(0, str(Path(__file__).parent))
-from gherkin import Scenario, Step, read_scenarios
-from platforms import Platform
+from .gherkin import Scenario, Step, read_scenarios
+from .platforms import Platform
 
 SUITE = Path(__file__).parents[2].parent / "shared" / "specs" / "openfeature" / "flagd-testbed" / "evaluator"
 
@@ -84,7 +83,7 @@ class _Run:
         self.kind = self.key = ""
         self.fallback: object = None
         self.targeting_key: str | None = None
-        self.attributes: dict[str, object] = {}
+        self.attributes: dict[str, Any] = {}
         self.details: FlagEvaluationDetails[object] | None = None
         self.checks = 0
 

@@ -2,13 +2,11 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform
+from .platforms import Platform
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (

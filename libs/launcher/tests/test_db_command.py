@@ -1,6 +1,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -20,8 +21,8 @@ async def database_url(create_database: Callable[[], Awaitable[str]]) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def options_for(action: str, tmp_path: Path, url: str | None = None, **values: object) -> DbOptions:
-    return replace(DbOptions("check", tmp_path), action=action, database_url=url, **values)
+def options_for(action: str, tmp_path: Path, url: str | None = None, **values: Any) -> DbOptions:
+    return replace(DbOptions("check", tmp_path, database_url=url), **{"action": action, **values})
 
 
 def run_in_thread(options: DbOptions) -> None:

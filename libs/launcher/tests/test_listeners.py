@@ -2,6 +2,7 @@ import errno
 import socket
 
 import pytest
+from typing_extensions import override
 
 from undercroft.launcher import listeners
 from undercroft.launcher.errors import ListenError
@@ -9,6 +10,7 @@ from undercroft.launcher.errors import ListenError
 
 def refuse_with(number: int) -> type[socket.socket]:
     class Refusing(socket.socket):
+        @override
         def bind(self, address: object) -> None:
             raise OSError(number, "refused")
 

@@ -2,6 +2,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ def endless_app() -> FastAPI:
 
     @app.get("/stream")
     async def stream() -> StreamingResponse:
-        async def forever():  # noqa: ANN202
+        async def forever() -> AsyncIterator[bytes]:
             while True:
                 yield b"tick\n"
                 await asyncio.sleep(0.01)
@@ -108,7 +109,7 @@ async def test_the_end_of_the_lifeline_is_a_stop():
 
 def record(level: int, error: BaseException | None) -> logging.LogRecord:
     exc_info = (type(error), error, None) if error else None
-    return logging.LogRecord("uvicorn.error", level, "", 0, "", None, exc_info)  # type: ignore[arg-type]
+    return logging.LogRecord("uvicorn.error", level, "", 0, "", None, exc_info)
 
 
 def test_requests_that_a_stop_cut_leave_no_stack():

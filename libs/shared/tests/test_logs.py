@@ -3,10 +3,12 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
 from pydantic import SecretStr
+from typing_extensions import override
 
 from undercroft.shared import logs
 from undercroft.shared.logs import (
@@ -20,11 +22,12 @@ from undercroft.shared.logs import (
 
 
 class Terminal(io.StringIO):
+    @override
     def isatty(self) -> bool:
         return True
 
 
-Lines = Callable[[], list[dict[str, object]]]
+Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +58,7 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def configure(**changes: str) -> None:
+def configure(**changes: Any) -> None:
     configure_logging(**{"log_format": "json", "log_level": "info", "service_name": "flags"} | changes)
 
 

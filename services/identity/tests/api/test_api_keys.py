@@ -299,7 +299,7 @@ async def test_a_stale_etag_is_refused(client: httpx.AsyncClient, keys_path: str
     path = f"{keys_path}/{created.json()['id']}"
     await client.patch(path, json={"name": "Newer"}, headers=OPERATOR)
     headers = {**OPERATOR, "If-Match": created.headers["ETag"]}
-    content = None if method == "DELETE" else {}
+    content: dict[str, object] | None = None if method == "DELETE" else {}
     assert outcome(await client.request(method, path + suffix, json=content, headers=headers)) == (
         412,
         "precondition_failed",
