@@ -183,6 +183,32 @@ def migrated_database(create_database: Callable[[], Awaitable[str]]) -> Callable
     return migrated
 
 
+@asynccontextmanager
+async def autocommit_connection(url: str) -> AsyncIterator[AsyncConnection]:
+    """Open a connection whose every statement commits by itself, as in psql."""
+    engine = create_async_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def power_cut(connection: AsyncConnection, table: str, *, at: str) -> AsyncIterator[None]:
+    """Cut off whatever updates the row of a table that `at` describes, an SQL condition on `NEW`, in this block."""
+    function = "public.power_cut"
+    await connection.exec_driver_sql(
+        f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'power cut'; END $$"
+    )
+    await connection.exec_driver_sql(
+        f"CREATE TRIGGER power_cut BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({at}) EXECUTE FUNCTION {function}()"
+    )
+    try:
+        yield
+    finally:
+        await connection.exec_driver_sql(f"DROP FUNCTION {function} CASCADE")
+
+
 ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

@@ -17,9 +17,10 @@ from sqlalchemy.pool import NullPool
 from undercroft.shared.migrations.environment import CONNECTION_ATTRIBUTE
 from undercroft.shared.migrations.errors import MigrationError, ModelsDifferError, SchemaNewerThanCodeError
 from undercroft.shared.migrations.versions import (
-    current_revision,
+    current_revisions,
     find_migrations,
     head_revision,
+    heads,
     read_revisions,
     schema_of,
 )
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _FILE_TEMPLATE: Final = "%%(year)d%%(month).2d%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s"
+# What ruff does to a new version file: a merge, for one, needs neither of the template's imports.
+_WRITTEN: Final = {
+    "fix": "check --fix-only --quiet REVISION_SCRIPT_FILENAME",
+    "format": "format --quiet REVISION_SCRIPT_FILENAME",
+}
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 _WAIT_FOR_OTHERS: Final = "120s"
 # A migration that cannot lock a table soon must give way: those who queue behind it are requests.
@@ -76,7 +82,11 @@ async def downgrade(database_url: str, package: str, target: str) -> None:
 
 
 async def revision(database_url: str, package: str, message: str, *, autogenerate: bool = True) -> list[Path]:
-    """Write a version file, by comparing the models with a database at head; returns its path."""
+    """Write a version file, by comparing the models with a database at head; returns its path.
+
+    Raises `SeveralHeadsError`.
+    """
+    head_revision(package)  # raises for several
 
     def run(config: "Config") -> None:
         from alembic import command
@@ -89,7 +99,8 @@ async def revision(database_url: str, package: str, message: str, *, autogenerat
 
 
 async def check(database_url: str, package: str) -> None:
-    """Raise `ModelsDifferError` when the models and a database at head differ."""
+    """Raise `ModelsDifferError` when the models and a database at head differ, `SeveralHeadsError` for branches."""
+    head_revision(package)  # raises for several
 
     def run(config: "Config") -> None:
         from alembic import command
@@ -120,7 +131,9 @@ def history(package: str) -> str:
 
 
 def merge(package: str, message: str) -> list[Path]:
-    """Write the version file that joins all heads; returns its path."""
+    """Write the version file that joins all heads; returns its path. Raises `MigrationError` without branches."""
+    if len(heads(package)) <= 1:
+        raise MigrationError(f"{package} has no branches to join")
 
     def run(config: "Config") -> None:
         from alembic import command
@@ -171,14 +184,16 @@ async def _connect(database_url: str) -> AsyncIterator[AsyncConnection]:
 
 async def _is_at(connection: AsyncConnection, package: str, head: str | None) -> bool:
     schema = schema_of(package)
-    current = await current_revision(connection, schema)
+    current = await current_revisions(connection, schema)
     await connection.rollback()
-    if current is not None and current not in read_revisions(package):
+    known = read_revisions(package)
+    unknown = [each for each in current if each not in known]
+    if unknown:
         raise SchemaNewerThanCodeError(
-            f"schema {schema} stands at revision {current}, which this version of {package} does not know; "
+            f"schema {schema} stands at revision {unknown[0]}, which this version of {package} does not know; "
             "start the version that migrated it, or a newer one"
         )
-    return current == head
+    return current == ([] if head is None else [head])
 
 
 def lock_number(package: str) -> int:
@@ -224,12 +239,11 @@ def _config(package: str, *, output: io.StringIO | None = None) -> "Config":
     config.set_main_option("timezone", "UTC")
     config.set_main_option("path_separator", "os")
     if shutil.which("ruff"):  # a developer's machine, the only place where versions are written
-        config.set_section_option("post_write_hooks", "hooks", "format")
-        config.set_section_option("post_write_hooks", "format.type", "exec")
-        config.set_section_option("post_write_hooks", "format.executable", "ruff")
-        config.set_section_option(
-            "post_write_hooks", "format.options", "format --quiet REVISION_SCRIPT_FILENAME"
-        )
+        config.set_section_option("post_write_hooks", "hooks", ", ".join(_WRITTEN))
+        for name, options in _WRITTEN.items():
+            config.set_section_option("post_write_hooks", f"{name}.type", "exec")
+            config.set_section_option("post_write_hooks", f"{name}.executable", "ruff")
+            config.set_section_option("post_write_hooks", f"{name}.options", options)
     return config
 
 
