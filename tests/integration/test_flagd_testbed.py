@@ -54,7 +54,7 @@ def client(platform: Platform) -> Iterator[OpenFeatureClient]:
     api.clear_providers()
 
 
-@pytest.mark.skipif(not SUITE.exists(), reason="the flagd testbed is not beside this repository")
+@pytest.mark.skipif(not SUITE.exists(), reason=f"the flagd testbed is not in {SUITE}")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_scenario(scenario: Scenario, client: OpenFeatureClient) -> None:
     run = _Run(client, is_v2=FRACTIONAL_V2 in scenario.tags)

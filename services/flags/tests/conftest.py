@@ -26,7 +26,7 @@ Replica = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 def specifications() -> Path:
     """The folder of machine-readable OpenFeature files; skips where the repository stands alone."""
     if not SPECIFICATIONS.is_dir():
-        pytest.skip("the specifications are not beside the repository")
+        pytest.skip(f"OpenFeature's own suites are not in {SPECIFICATIONS}")
     return SPECIFICATIONS
 
 
