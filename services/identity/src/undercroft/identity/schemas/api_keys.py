@@ -71,6 +71,7 @@ class ApiKeyRead(WireModel):
     environment: str | None
     allowed_cidrs: list[str]
     expires_at: Timestamp | None
+    secret_created_at: Timestamp = Field(description="When it was created or last rotated.")
     previous_expires_at: Timestamp | None = Field(
         description="After a rotation: when the old secret stops working."
     )
