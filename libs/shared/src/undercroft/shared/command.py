@@ -19,7 +19,6 @@ from undercroft.shared.settings import DatabaseSettings, ServiceSettings, Settin
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
-_GRACEFUL_SHUTDOWN_SECONDS = 25
 _IDLE_CONNECTION_SECONDS = 75
 _BACKLOG = 2048
 
@@ -97,7 +96,9 @@ def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI], pack
     if isinstance(settings, DatabaseSettings):
         asyncio.run(_require_current_schema(settings, package))
     app = create_app(settings)
-    server = _DrainingServer(server_config(app, host=settings.host, port=settings.port), app)
+    config = server_config(app, host=settings.host, port=settings.port)
+    config.timeout_graceful_shutdown = settings.stop_grace_seconds
+    server = _DrainingServer(config, app)
     try:
         server.run()
     except SystemExit:  # Uvicorn's way of saying that it could not start
@@ -145,6 +146,5 @@ def server_config(app: FastAPI, *, host: str, port: int) -> Config:
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
-        timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=64 * 1024,
     )
