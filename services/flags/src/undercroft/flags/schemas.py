@@ -10,6 +10,7 @@ from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 FlagType: TypeAlias = Literal["boolean", "string", "number", "object"]
+FlagState: TypeAlias = Literal["ENABLED", "DISABLED"]
 
 EnvironmentKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9\-_.]{0,127}$")]
 # Clients put the key into OFREP's path as it is, so only what needs no escaping there.
@@ -85,6 +86,9 @@ class FlagRead(WireModel):
     owner: str | None
     tags: list[str]
     variants: JsonObject
+    states: dict[str, FlagState] = Field(
+        description="By the keys of the environments that define it: its state there. The ETag does not cover it."
+    )
     archived_at: Timestamp | None
     created_at: Timestamp
     updated_at: Timestamp

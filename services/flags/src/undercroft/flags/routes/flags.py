@@ -1,10 +1,9 @@
 """Flags over HTTP: what a flag is everywhere."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from undercroft.flags.dependencies import (
+    FlagFilterDep,
     FlagServiceDep,
     FollowCommit,
     ReaderDep,
@@ -25,11 +24,10 @@ async def list_flags(
     _: ReaderDep,
     page: PageParamsDep,
     repositories: RepositoriesDep,
-    tag: Annotated[str | None, Query(description="Only flags with this tag.")] = None,
-    archived: Annotated[bool, Query(description="Archived flags instead of those in use.")] = False,  # noqa: FBT002
+    matching: FlagFilterDep,
 ) -> Page[FlagRead]:
     """List flags in the order they were created."""
-    return (await repositories.flags.list(page, is_archived=archived, tag=tag)).of(FlagRead)
+    return (await repositories.flags.list(page, matching=matching)).of(FlagRead)
 
 
 @router.post("", status_code=201)
