@@ -70,7 +70,7 @@ def make_app(max_body_bytes: int = 100) -> FastAPI:
 
 
 @pytest.fixture(autouse=True)
-def logging_is_configured() -> None:
+def logging_is_configured(fresh_logging: None) -> None:
     # As it comes, structlog draws each stack for a terminal, which takes seconds.
     configure_logging(log_format="json", log_level="info", service_name="things")
 

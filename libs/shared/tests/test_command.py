@@ -13,6 +13,8 @@ from undercroft.shared.auth import public
 from undercroft.shared.command import placeholder_settings, run_command, server_config
 from undercroft.shared.settings import DatabaseSettings, ServiceSettings
 
+pytestmark = pytest.mark.usefixtures("fresh_logging")
+
 router = APIRouter()
 
 

@@ -2,11 +2,10 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 from pydantic import SecretStr
 from typing_extensions import override
 
@@ -27,21 +26,9 @@ class Terminal(io.StringIO):
         return True
 
 
+pytestmark = pytest.mark.usefixtures("fresh_logging")
+
 Lines = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give the test a process that has configured nothing, and give the loggers back as they were."""
-    monkeypatch.setattr(logs, "_process", logs._Process())
-    root = logging.getLogger()
-    before = (root.level, list(root.handlers))
-    structlog.contextvars.clear_contextvars()
-    yield
-    structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
-    root.setLevel(before[0])
-    root.handlers[:] = before[1]
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ def specifications() -> Path:
     return SPECIFICATIONS
 
 
-@pytest.fixture(scope="session", autouse=True)
-def logging() -> None:
+@pytest.fixture(autouse=True)
+def logging(fresh_logging: None) -> None:
     """Log as in production; the default renders every local variable of a traceback and takes seconds."""
     configure_logging(log_format="json", log_level="error", service_name="flags")
 
