@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+import subprocess
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _FILE_TEMPLATE: Final = "%%(year)d%%(month).2d%%(day).2d_%%(hour).2d%%(minute).2d_%%(slug)s"
-# What ruff does to a new version file: a merge, for one, needs neither of the template's imports.
-_WRITTEN: Final = {
-    "fix": "check --fix-only --quiet REVISION_SCRIPT_FILENAME",
-    "format": "format --quiet REVISION_SCRIPT_FILENAME",
-}
 _CONNECT_TIMEOUT_SECONDS: Final = 10
 _WAIT_FOR_OTHERS: Final = "120s"
 # A migration that cannot lock a table soon must give way: those who queue behind it are requests.
@@ -95,7 +91,7 @@ async def revision(database_url: str, package: str, message: str, *, autogenerat
 
     before = _version_files(package)
     await _change(database_url, package, run)
-    return sorted(_version_files(package) - before)
+    return _tidied(_version_files(package) - before)
 
 
 async def check(database_url: str, package: str) -> None:
@@ -142,7 +138,7 @@ def merge(package: str, message: str) -> list[Path]:
 
     before = _version_files(package)
     _translated(run, _config(package))
-    return sorted(_version_files(package) - before)
+    return _tidied(_version_files(package) - before)
 
 
 def _upgrade(config: "Config", target: str) -> None:
@@ -153,6 +149,15 @@ def _upgrade(config: "Config", target: str) -> None:
 
 def _version_files(package: str) -> set[Path]:
     return set((find_migrations(package) / "versions").glob("*.py"))
+
+
+def _tidied(written: set[Path]) -> list[Path]:
+    """Format new version files and drop what they import in vain (a merge: everything), as the linter will ask."""
+    ruff = shutil.which("ruff")
+    if ruff and written:  # a developer's machine, the only place where versions are written
+        for verb in (["check", "--fix-only"], ["format"]):
+            subprocess.run([ruff, *verb, "--quiet", *written], check=False)
+    return sorted(written)
 
 
 async def _change(database_url: str, package: str, run: "Callable[[Config], None]") -> None:
@@ -238,12 +243,6 @@ def _config(package: str, *, output: io.StringIO | None = None) -> "Config":
     config.set_main_option("file_template", _FILE_TEMPLATE)
     config.set_main_option("timezone", "UTC")
     config.set_main_option("path_separator", "os")
-    if shutil.which("ruff"):  # a developer's machine, the only place where versions are written
-        config.set_section_option("post_write_hooks", "hooks", ", ".join(_WRITTEN))
-        for name, options in _WRITTEN.items():
-            config.set_section_option("post_write_hooks", f"{name}.type", "exec")
-            config.set_section_option("post_write_hooks", f"{name}.executable", "ruff")
-            config.set_section_option("post_write_hooks", f"{name}.options", options)
     return config
 
 
