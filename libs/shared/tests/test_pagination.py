@@ -51,6 +51,9 @@ class FlagRead(WireModel):
     name: str
 
 
+class FlagPage(Page[FlagRead]): ...
+
+
 def flag(number: int) -> Flag:
     # Threes share a time, so that the second column decides.
     moment = BEGIN + timedelta(microseconds=number // 3)
@@ -85,8 +88,8 @@ async def client(database: Database) -> AsyncIterator[AsyncClient]:
 
     @app.get("/v1/flags")
     @app.get("/v1/owners/{owner}/flags")
-    async def list_flags(session: SessionDep, page: PageParamsDep) -> Page[FlagRead]:
-        return (await page.fetch(session, sa.select(Flag), Flag.created_at, Flag.id)).of(FlagRead)
+    async def list_flags(session: SessionDep, page: PageParamsDep) -> FlagPage:
+        return FlagPage.of(await page.fetch(session, sa.select(Flag), Flag.created_at, Flag.id))
 
     async with AsyncClient(transport=ASGITransport(app), base_url="http://internal:8000") as client:
         yield client

@@ -27,7 +27,7 @@ router = APIRouter()
     "/v1/status",
     response_model=PlatformStatus,
     tags=["platform"],
-    summary="Status of the platform",
+    name="get_platform_status",
     responses={200: {"content": {"text/html": {}}}},
 )
 @public

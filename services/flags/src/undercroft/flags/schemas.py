@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field, JsonValue, StringConstraints
 
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 JsonObject: TypeAlias = dict[str, JsonValue]
@@ -52,6 +53,10 @@ class EnvironmentRead(WireModel):
     updated_at: Timestamp
 
 
+class EnvironmentPage(Page[EnvironmentRead]):
+    """Some environments and where the list goes on."""
+
+
 class FlagCreate(RequestModel):
     """A new flag; what it means in an environment is defined there."""
 
@@ -92,6 +97,10 @@ class FlagRead(WireModel):
     archived_at: Timestamp | None
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class FlagPage(Page[FlagRead]):
+    """Some flags and where the list goes on."""
 
 
 class DocumentResult(WireModel):

@@ -11,9 +11,9 @@ from undercroft.flags.dependencies import (
     WriterDep,
 )
 from undercroft.flags.models import Flag
-from undercroft.flags.schemas import FlagCreate, FlagRead, FlagUpdate
+from undercroft.flags.schemas import FlagCreate, FlagPage, FlagRead, FlagUpdate
 from undercroft.shared.idempotency import ServiceRoute
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import IfMatch, etag_for
 
 router = APIRouter(prefix="/v1/flags", tags=["flags"], route_class=ServiceRoute)
@@ -25,9 +25,9 @@ async def list_flags(
     page: PageParamsDep,
     repositories: RepositoriesDep,
     matching: FlagFilterDep,
-) -> Page[FlagRead]:
+) -> FlagPage:
     """List flags in the order they were created."""
-    return (await repositories.flags.list(page, matching=matching)).of(FlagRead)
+    return FlagPage.of(await repositories.flags.list(page, matching=matching))
 
 
 @router.post("", status_code=201)

@@ -10,6 +10,7 @@ from undercroft.identity.domain import normalise_network, unique
 from undercroft.identity.schemas.organizations import Name, OrganizationId
 from undercroft.shared.auth import Scope
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 ApiKeyId = Annotated[UUID, IdOf("key")]
@@ -79,6 +80,10 @@ class ApiKeyRead(WireModel):
     created_by: str
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class ApiKeyPage(Page[ApiKeyRead]):
+    """Some API keys and where the list goes on."""
 
 
 class ApiKeyWithSecret(ApiKeyRead):
