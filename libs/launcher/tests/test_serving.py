@@ -9,8 +9,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from undercroft.launcher import listeners, serving
+from undercroft.launcher import serving
 from undercroft.launcher.serving import FORCED_STATUS, GatewayServer, StopSignals
+from undercroft.shared import listeners
 
 
 def endless_app() -> FastAPI:
@@ -34,7 +35,7 @@ def endless_app() -> FastAPI:
 
 class Serving:
     def __init__(self) -> None:
-        self.sockets = listeners.listen("127.0.0.1", 0)
+        self.sockets = listeners.listen("127.0.0.1", 0, names=listeners.Names("host", "port"))
         self.url = f"http://127.0.0.1:{listeners.port_of(self.sockets)}"
         self.started = asyncio.Event()
         self.server = GatewayServer(endless_app(), host="127.0.0.1", port=1, on_started=self.started.set)
