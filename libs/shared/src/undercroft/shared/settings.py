@@ -3,13 +3,14 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import to_json
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 from typing_extensions import override
@@ -166,6 +167,45 @@ def load_settings(settings_class: type[SettingsT], **values: object) -> Settings
             for each in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError(f"invalid setting: {problems}") from None
+
+
+class SettingDescription(NamedTuple):
+    """One setting as a user meets it; `default` is as its variable would say it, None where a value is needed."""
+
+    variable: str
+    description: str
+    choices: tuple[str, ...]
+    default: str | None
+
+
+def describe_settings(settings_class: type[ServiceSettings]) -> list[SettingDescription]:
+    """Describe every setting of a class, in the order of their definition; nothing is read from anywhere."""
+    return [
+        SettingDescription(
+            variable=_variable(settings_class, name),
+            description=field.description or "",
+            choices=get_args(field.annotation) if get_origin(field.annotation) is Literal else (),
+            default=None
+            if field.is_required()
+            else _as_variable(field.get_default(call_default_factory=True)),
+        )
+        for name, field in settings_class.model_fields.items()
+    ]
+
+
+def _as_variable(value: object) -> str:
+    """Write a default as a variable would; a secret one is not told."""
+    if value in (None, "", (), {}):
+        return "none"
+    match value:
+        case SecretStr():
+            return "a secret"
+        case bool():
+            return str(value).lower()
+        case tuple() | dict():
+            return to_json(value).decode()
+        case _:
+            return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _variable(settings_class: type[ServiceSettings], name: str) -> str:
