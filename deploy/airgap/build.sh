@@ -6,16 +6,16 @@
 # They are named in `.env`, which docker-compose reads; lines that are there stay. Needs debootstrap, docker and root.
 # Proxies (http_proxy, https_proxy, no_proxy), PIP_INDEX_URL and UV_DEFAULT_INDEX are taken from the environment.
 #
-#   --extra-ca   certificates (PEM) that the network's proxy is trusted by. They are in the image that builds and
-#                never in one that runs.
-#   --network    the network of `docker build` (default, host)
+#   --extra-ca   certificates (PEM) of a proxy on the way (SSL_CERT_FILE). They are in the image that builds, never in
+#                one that runs.
+#   --network    the network of `docker build`: default or host (BUILD_NETWORK)
 #   --force      build what is there already, too
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 cd -- "$root"
 
 prefix=undercroft-airgap
-extra_ca='' mirror=http://deb.debian.org/debian suite=trixie network=default is_forced=''
+extra_ca=${SSL_CERT_FILE:-} mirror=http://deb.debian.org/debian suite=trixie network=${BUILD_NETWORK:-default} is_forced=''
 
 fail() {
     echo "build.sh: $1" >&2
