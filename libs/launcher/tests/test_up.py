@@ -362,7 +362,7 @@ def test_a_taken_port_is_refused_before_the_database_is_started(tmp_path: Path):
         (
             ["--database-url=postgresql://admin:secret@127.0.0.1:1/x"],
             {},
-            "cannot connect to the database 127.0.0.1:1/x",
+            "cannot connect to the database x at 127.0.0.1:1 (",
         ),
         (["--database-url=sqlite:///x"], {}, "--database-url is not of the form"),
         ([], {"FLAGS_DATABASE_POOL_SIZE": "many"}, "invalid setting: FLAGS_DATABASE_POOL_SIZE"),

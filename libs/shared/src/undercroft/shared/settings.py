@@ -3,8 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -15,11 +14,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as SourceError
 from typing_extensions import override
 
+from undercroft.shared.database_urls import is_complete
+
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=3_600)]
 
-_DATABASE_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _FILE_SUFFIX = "_FILE"
 _FILE_LIMIT_BYTES = 65_536
@@ -135,18 +135,12 @@ class DatabaseSettings(ServiceSettings):
     @classmethod
     def _name_the_driver(cls, value: SecretStr) -> SecretStr:
         """Take the address as libpq and every provider write it, and name SQLAlchemy's driver in it."""
-        scheme, _, rest = value.get_secret_value().partition("://")
-        try:
-            parts = urlsplit(f"postgresql://{rest}")
-            is_complete = scheme in _DATABASE_SCHEMES and parts.path.strip("/") and parts.port != 0
-        except ValueError:
-            is_complete = False
-        if not is_complete:
+        url = value.get_secret_value()
+        if not is_complete(url):
             raise ValueError("must be of the form postgresql://role:password@host:5432/database")
+        address, mark, query = url.partition("://")[2].partition("?")
         # libpq says sslmode, SQLAlchemy with asyncpg says ssl, with the same values.
-        query = parts.query.replace("sslmode=", "ssl=", 1)
-        address, _, _ = rest.partition("?")
-        return SecretStr(f"postgresql+asyncpg://{address}{'?' if query else ''}{query}")
+        return SecretStr(f"postgresql+asyncpg://{address}{mark}{query.replace('sslmode=', 'ssl=', 1)}")
 
 
 def load_settings(settings_class: type[SettingsT], **values: object) -> SettingsT:
