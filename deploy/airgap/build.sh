@@ -15,7 +15,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 cd -- "$root"
 
 prefix=undercroft-airgap
-extra_ca=${SSL_CERT_FILE:-} mirror=http://deb.debian.org/debian suite=trixie network=${BUILD_NETWORK:-default} is_forced=''
+extra_ca=${SSL_CERT_FILE:-} mirror= suite=trixie network=${BUILD_NETWORK:-default} is_forced=''
 
 fail() {
     echo "build.sh: $1" >&2
@@ -66,8 +66,8 @@ build() {
 }
 
 debian() {
-    echo "build.sh: $prefix/debian ($suite from $mirror)"
-    debootstrap --variant=minbase "$suite" "$scratch/debian" "$mirror" >"$scratch/log" 2>&1 ||
+    echo "build.sh: $prefix/debian ($suite${mirror:+ from $mirror})"
+    debootstrap --variant=minbase "$suite" "$scratch/debian" ${mirror:+"$mirror"} >"$scratch/log" 2>&1 ||
         { tail -n 5 "$scratch/log" >&2; fail "debootstrap failed: see the lines above"; }
     rm -rf "$scratch"/debian/var/cache/apt/* "$scratch"/debian/var/lib/apt/lists/*
     tar -C "$scratch/debian" -c . | docker import --change 'CMD ["bash"]' - "$prefix/debian" >/dev/null

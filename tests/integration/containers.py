@@ -137,7 +137,6 @@ class Stack:
     environment: dict[str, str]
     secrets: Path
     files: tuple[str, ...] = ("docker-compose.yml",)
-    started_seconds: float = 0
     _platform: list[Platform] = field(default_factory=list)
 
     def compose(
@@ -273,10 +272,8 @@ def running_stack(directory: Path) -> Iterator[Stack]:
     """Build the images, start the stack and wait until all of it is ready."""
     with project(directory, "uctest") as stack:
         stack.compose("build", timeout=BUILD_TIMEOUT_SECONDS)
-        started = time.monotonic()
         stack.compose("up", "--detach", "--no-build")
         stack.wait_healthy()
-        stack.started_seconds = time.monotonic() - started
         yield stack
 
 
