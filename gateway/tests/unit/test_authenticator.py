@@ -194,6 +194,13 @@ async def test_nobody_joins_a_verification_that_is_older_than_a_revocation(
         await late
 
 
+async def test_the_late_news_of_a_new_key_forgets_nothing(authenticator: Authenticator, verifier: Verifier):
+    await use(authenticator)
+    await authenticator.handle_event(event("api_key.created", KEY_ID))
+    await use(authenticator)
+    assert verifier.calls == 1
+
+
 async def test_a_gap_in_the_feed_forgets_everything(authenticator: Authenticator, verifier: Verifier):
     await use(authenticator)
     await authenticator.forget_everything()

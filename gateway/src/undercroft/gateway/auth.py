@@ -192,7 +192,10 @@ class Authenticator:
 
     async def handle_event(self, event: CloudEvent) -> None:
         """Forget what an event of identity makes stale."""
-        if event.type.startswith(_KEY_EVENTS):
+        if event.type.endswith(".created"):
+            # What is known of it was asked since: forgetting it here would ask identity again, which may be away.
+            self._begin_epoch()
+        elif event.type.startswith(_KEY_EVENTS):
             await self._forget(self._keys.key("key", event.subject))
         elif event.type.startswith(_ORGANIZATION_EVENTS):
             await self._forget(self._keys.key("org", event.subject))
