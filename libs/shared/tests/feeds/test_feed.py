@@ -120,7 +120,7 @@ async def test_waiting_holds_no_connection(read: Read, emit: Emit, database: Dat
     polls = [asyncio.create_task(read("tail", wait=10)) for _ in range(20)]
     await asyncio.sleep(0.5)
     async with asyncio.timeout(3):
-        while database.engine.pool.checkedout():  # type: ignore[attr-defined]  # noqa: ASYNC110
+        while database.engine.pool.checkedout():  # type: ignore[attr-defined]  # noqa: ASYNC110  SQLAlchemy types the pool too widely, and nothing tells
             await asyncio.sleep(0.05)
     await emit("news")
     assert [subjects(await poll) for poll in polls] == [["news"]] * 20

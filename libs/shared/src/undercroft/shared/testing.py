@@ -215,16 +215,16 @@ async def power_cut(connection: AsyncConnection, table: str, *, at: str) -> Asyn
 @pytest.fixture
 def fresh_logging() -> Iterator[None]:
     """Let nothing be configured yet, and give logging back as it was: it belongs to the process, not to a test."""
-    process, formatter, configuration = logs._process, logs._handler.formatter, structlog.get_config()  # noqa: SLF001
+    process, formatter, configuration = logs._process, logs._handler.formatter, structlog.get_config()  # noqa: SLF001  production has no reason to undo its logging
     with _loggers_restored():
-        logs._process = logs._Process(loggers=process.loggers)  # noqa: SLF001
+        logs._process = logs._Process(loggers=process.loggers)  # noqa: SLF001  as above
         structlog.contextvars.clear_contextvars()
         yield
         structlog.contextvars.clear_contextvars()
         for logger in process.loggers.values():
             vars(logger).pop("bind", None)  # the configuration of its first line
-        logs._process = process  # noqa: SLF001
-        logs._handler.setFormatter(formatter)  # noqa: SLF001
+        logs._process = process  # noqa: SLF001  as above
+        logs._handler.setFormatter(formatter)  # noqa: SLF001  as above
         structlog.configure(**configuration)
 
 
