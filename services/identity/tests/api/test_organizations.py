@@ -14,7 +14,7 @@ from services.identity.tests.factories import (
 )
 from sqlalchemy import select
 
-from undercroft.identity.models import outbox
+from undercroft.identity.models.base import outbox
 from undercroft.shared.db import Database
 from undercroft.shared.ids import TypeId
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from undercroft.identity.domain import KeyOwner
+from undercroft.identity.domain.api_keys import KeyOwner
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.organizations import OrganizationRepository
@@ -23,6 +23,7 @@ from undercroft.shared.db import SessionDep, get_database
 # Every dependency is asynchronous: FastAPI hands synchronous ones to a thread, four hops on the hot path.
 Reader = Annotated[Principal, Depends(Requires("identity:read"))]
 Writer = Annotated[Principal, Depends(Requires("identity:write"))]
+KeyKeeper = Annotated[Principal, Depends(Requires("identity:api_keys", "identity:write"))]
 Operator = Annotated[Principal, Depends(Requires(OPERATOR_SCOPE))]
 IfMatch = Annotated[str | None, Header(description="The `ETag` that the caller last saw.")]
 
@@ -66,8 +67,8 @@ async def organization_keys_for_reading(organization_id: OrganizationId, princip
     return KeyOwner(principal, organization_id)
 
 
-async def organization_keys_for_writing(organization_id: OrganizationId, principal: Writer) -> KeyOwner:
-    """Admit a writer to an organization's keys; raises 404 for somebody else's organization."""
+async def organization_keys_for_writing(organization_id: OrganizationId, principal: KeyKeeper) -> KeyOwner:
+    """Admit a keeper to an organization's keys; raises 404 for somebody else's organization."""
     principal.require_organization(organization_id)
     return KeyOwner(principal, organization_id)
 

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from undercroft.identity.dependencies import operator_key_service, utc_now
-from undercroft.identity.models import idempotency_keys, outbox
+from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.service.verification import LastUses
 from undercroft.shared.db import Database

@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, ColumnElement, DateTime, Uuid, any_, bindparam, fu
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.identity.errors import ApiKeyNotFoundError
-from undercroft.identity.models import ApiKey
+from undercroft.identity.models.api_keys import ApiKey
 from undercroft.shared.auth import OPERATOR_SCOPE
 from undercroft.shared.pagination import Page, PageParams
 

@@ -12,8 +12,8 @@ from undercroft.identity.dependencies import (
     organization_keys_for_reading,
     organization_keys_for_writing,
 )
-from undercroft.identity.domain import KeyOwner
-from undercroft.identity.models import ApiKey
+from undercroft.identity.domain.api_keys import KeyOwner
+from undercroft.identity.models.api_keys import ApiKey
 from undercroft.identity.schemas.api_keys import (
     ApiKeyCreate,
     ApiKeyId,

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from undercroft.identity.dependencies import IfMatch, Operator, OrganizationServiceDep, Reader, Writer
-from undercroft.identity.models import Organization
+from undercroft.identity.models.organizations import Organization
 from undercroft.identity.schemas.organizations import (
     OrganizationCreate,
     OrganizationId,

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from undercroft.identity.domain import normalise_network, unique
+from undercroft.identity.domain.api_keys import normalise_network, unique
 from undercroft.identity.schemas.organizations import Name, OrganizationId
 from undercroft.shared.auth import Scope
 from undercroft.shared.ids import IdOf

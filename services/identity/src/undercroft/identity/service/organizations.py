@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from undercroft.identity.events import organization_event
-from undercroft.identity.models import Organization
+from undercroft.identity.models.organizations import Organization
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.organizations import OrganizationRepository
 from undercroft.identity.schemas.organizations import OrganizationCreate, OrganizationRead, OrganizationUpdate

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from undercroft.identity.domain import earliest
+from undercroft.identity.domain.api_keys import earliest
 from undercroft.identity.errors import ApiKeyInvalidError
 from undercroft.identity.repository.api_keys import ApiKeyRepository, StoredKey
 from undercroft.identity.schemas.api_keys import VerifiedKey

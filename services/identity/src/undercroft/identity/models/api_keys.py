@@ -1,38 +1,13 @@
-"""Tables of the identity service."""
+"""API keys."""
 
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, func, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from undercroft.shared.db import metadata_for
-from undercroft.shared.events.outbox import outbox_table
-from undercroft.shared.idempotency import idempotency_table
+from undercroft.identity.models.base import Base
 from undercroft.shared.ids import encode_suffix, new_uuid7
-
-metadata = metadata_for("identity")
-outbox = outbox_table(metadata)
-idempotency_keys = idempotency_table(metadata)
-
-
-class Base(DeclarativeBase):
-    """Base of the service's tables."""
-
-    metadata = metadata
-
-
-class Organization(Base):
-    """A customer of the operator. `external_key` is the operator's own name for it."""
-
-    __tablename__ = "organizations"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_uuid7)
-    name: Mapped[str] = mapped_column(Text)
-    external_key: Mapped[str | None] = mapped_column(Text, unique=True)
-    revision: Mapped[int] = mapped_column(BigInteger, default=1)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class ApiKey(Base):

@@ -12,6 +12,9 @@ from undercroft.shared.auth import Principal, Scope
 # They rule over every organization at once, so no organization's key may hold them.
 OPERATOR_ONLY_SCOPES: Final = frozenset({Scope.OPERATOR, Scope.FLAGS_READ, Scope.FLAGS_WRITE})
 
+# A key is nobody's account.
+PERSONS_ONLY_SCOPES: Final = frozenset({Scope.ACCOUNT})
+
 _MAPPED_BITS: Final = 96
 
 
@@ -36,9 +39,10 @@ def unique(values: Iterable[str]) -> list[str]:
     return sorted({str(value) for value in values})
 
 
-def first_operator_only(scopes: Sequence[str]) -> int | None:
-    """Return the position of the first scope that an organization's key may not hold."""
-    return next((place for place, scope in enumerate(scopes) if scope in OPERATOR_ONLY_SCOPES), None)
+def first_not_for_keys(scopes: Sequence[str], *, is_of_organization: bool) -> int | None:
+    """Return the position of the first scope that such a key may not hold."""
+    refused = PERSONS_ONLY_SCOPES | (OPERATOR_ONLY_SCOPES if is_of_organization else frozenset())
+    return next((place for place, scope in enumerate(scopes) if scope in refused), None)
 
 
 def earliest(*moments: datetime | None) -> datetime | None:
