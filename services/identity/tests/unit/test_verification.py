@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from undercroft.identity.errors import ApiKeyInvalidError
+from undercroft.identity.errors.api_keys import ApiKeyInvalidError
 from undercroft.identity.repository.api_keys import ApiKeyRepository, StoredKey
 from undercroft.identity.service.verification import LastUses, VerificationService
 from undercroft.shared.ids import new_uuid7

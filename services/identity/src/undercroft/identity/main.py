@@ -10,7 +10,7 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from undercroft.identity.dependencies import operator_key_service
+from undercroft.identity.dependencies.api_keys import operator_key_service
 from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.routes import api_keys, internal, organizations
 from undercroft.identity.service.verification import LastUses

@@ -5,7 +5,8 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from undercroft.identity.dependencies import operator_key_service, utc_now
+from undercroft.identity.dependencies.api_keys import operator_key_service
+from undercroft.identity.dependencies.callers import utc_now
 from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.service.verification import LastUses

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, ColumnElement, DateTime, Uuid, any_, bindparam, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from undercroft.identity.errors import ApiKeyNotFoundError
+from undercroft.identity.errors.api_keys import ApiKeyNotFoundError
 from undercroft.identity.models.api_keys import ApiKey
 from undercroft.shared.auth import OPERATOR_SCOPE
 from undercroft.shared.pagination import Page, PageParams

@@ -5,13 +5,13 @@ from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from undercroft.identity.dependencies import (
+from undercroft.identity.dependencies.api_keys import (
     ApiKeyServiceDep,
-    IfMatch,
     operator_keys,
     organization_keys_for_reading,
     organization_keys_for_writing,
 )
+from undercroft.identity.dependencies.callers import IfMatch
 from undercroft.identity.domain.api_keys import KeyOwner
 from undercroft.identity.models.api_keys import ApiKey
 from undercroft.identity.schemas.api_keys import (

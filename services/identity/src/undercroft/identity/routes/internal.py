@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from undercroft.identity.dependencies import VerificationServiceDep
+from undercroft.identity.dependencies.api_keys import VerificationServiceDep
 from undercroft.identity.schemas.api_keys import SecretToVerify, VerifiedKey
 from undercroft.shared.auth import ServicePrincipal
 from undercroft.shared.idempotency import ServiceRoute

@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Response
 
-from undercroft.identity.dependencies import IfMatch, Operator, OrganizationServiceDep, Reader, Writer
+from undercroft.identity.dependencies.callers import IfMatch, Operator, Reader, Writer
+from undercroft.identity.dependencies.organizations import OrganizationServiceDep
 from undercroft.identity.models.organizations import Organization
 from undercroft.identity.schemas.organizations import (
     OrganizationCreate,

@@ -6,13 +6,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from undercroft.identity.domain.api_keys import KeyOwner, first_not_for_keys, unique
-from undercroft.identity.errors import (
-    ApiKeyLimitError,
-    EnvironmentNotHeldError,
-    ScopeNotHeldError,
-    refused_member,
-)
-from undercroft.identity.events import KeyHappening, api_key_event
+from undercroft.identity.errors.api_keys import ApiKeyLimitError, EnvironmentNotHeldError, ScopeNotHeldError
+from undercroft.identity.errors.payload import refused_member
+from undercroft.identity.events.api_keys import KeyHappening, api_key_event
 from undercroft.identity.models.api_keys import ApiKey
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.repository.events import EventRepository

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from undercroft.identity.events import organization_event
+from undercroft.identity.events.organizations import organization_event
 from undercroft.identity.models.organizations import Organization
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.organizations import OrganizationRepository

@@ -7,7 +7,7 @@ from typing import Literal
 from uuid import UUID
 
 from undercroft.identity.domain.api_keys import earliest
-from undercroft.identity.errors import ApiKeyInvalidError
+from undercroft.identity.errors.api_keys import ApiKeyInvalidError
 from undercroft.identity.repository.api_keys import ApiKeyRepository, StoredKey
 from undercroft.identity.schemas.api_keys import VerifiedKey
 from undercroft.shared.auth import OPERATOR_SCOPE

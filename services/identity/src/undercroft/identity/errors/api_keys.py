@@ -1,26 +1,17 @@
-"""What the identity service refuses.
+"""What is refused about API keys.
 
 ServiceError
 ├── ForbiddenError 403
 │   ├── ScopeNotHeldError           scope_not_held
 │   └── EnvironmentNotHeldError     environment_not_held
 ├── NotFoundError 404
-│   ├── OrganizationNotFoundError   organization_not_found
 │   ├── ApiKeyNotFoundError         api_key_not_found
 │   └── ApiKeyInvalidError          api_key_invalid
-├── ConflictError 409
-│   ├── ExternalKeyTakenError       external_key_taken
-│   └── ApiKeyLimitError            api_key_limit_reached
-└── UnprocessableError 422          validation_failed, with scope_not_allowed among its problems
+└── ConflictError 409
+    └── ApiKeyLimitError            api_key_limit_reached
 """
 
-from undercroft.shared.errors import (
-    ConflictError,
-    FieldProblem,
-    ForbiddenError,
-    NotFoundError,
-    UnprocessableError,
-)
+from undercroft.shared.errors import ConflictError, ForbiddenError, NotFoundError
 
 
 class ScopeNotHeldError(ForbiddenError):
@@ -35,12 +26,6 @@ class EnvironmentNotHeldError(ForbiddenError):
     code = "environment_not_held"
 
 
-class OrganizationNotFoundError(NotFoundError):
-    """There is no such organization, or not for this caller."""
-
-    code = "organization_not_found"
-
-
 class ApiKeyNotFoundError(NotFoundError):
     """There is no such API key, or not for this caller."""
 
@@ -53,18 +38,7 @@ class ApiKeyInvalidError(NotFoundError):
     code = "api_key_invalid"
 
 
-class ExternalKeyTakenError(ConflictError):
-    """Another organization has this external key."""
-
-    code = "external_key_taken"
-
-
 class ApiKeyLimitError(ConflictError):
     """There are as many API keys as settings allow."""
 
     code = "api_key_limit_reached"
-
-
-def refused_member(pointer: str, detail: str, code: str) -> UnprocessableError:
-    """Return the refusal of one member of a body."""
-    return UnprocessableError(problems=[FieldProblem(pointer=pointer, detail=detail, code=code)])

@@ -1,12 +1,12 @@
-"""How routes come by their services and callers."""
+"""How routes come by the use cases of API keys, and by the owner whose keys they are."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from undercroft.identity.dependencies.callers import KeyKeeper, Operator, Reader, utc_now
 from undercroft.identity.domain.api_keys import KeyOwner
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.repository.events import EventRepository
@@ -14,28 +14,9 @@ from undercroft.identity.repository.organizations import OrganizationRepository
 from undercroft.identity.schemas.organizations import OrganizationId
 from undercroft.identity.service.api_keys import ApiKeyService, KeyPolicy, KeyRepositories
 from undercroft.identity.service.operator_keys import OperatorKeyService
-from undercroft.identity.service.organizations import OrganizationService
 from undercroft.identity.service.verification import VerificationService
 from undercroft.identity.settings import IdentitySettings
-from undercroft.shared.auth import OPERATOR_SCOPE, Principal, Requires
 from undercroft.shared.db import SessionDep, get_database
-
-# Every dependency is asynchronous: FastAPI hands synchronous ones to a thread, four hops on the hot path.
-Reader = Annotated[Principal, Depends(Requires("identity:read"))]
-Writer = Annotated[Principal, Depends(Requires("identity:write"))]
-KeyKeeper = Annotated[Principal, Depends(Requires("identity:api_keys", "identity:write"))]
-Operator = Annotated[Principal, Depends(Requires(OPERATOR_SCOPE))]
-IfMatch = Annotated[str | None, Header(description="The `ETag` that the caller last saw.")]
-
-
-def utc_now() -> datetime:
-    """Return the moment."""
-    return datetime.now(UTC)
-
-
-async def organization_service(session: SessionDep) -> OrganizationService:
-    """Build the use cases of organizations for one request."""
-    return OrganizationService(OrganizationRepository(session), EventRepository(session), clock=utc_now)
 
 
 async def api_key_service(request: Request, session: SessionDep) -> ApiKeyService:
@@ -78,6 +59,5 @@ async def operator_keys(principal: Operator) -> KeyOwner:
     return KeyOwner(principal, None)
 
 
-OrganizationServiceDep = Annotated[OrganizationService, Depends(organization_service)]
 ApiKeyServiceDep = Annotated[ApiKeyService, Depends(api_key_service)]
 VerificationServiceDep = Annotated[VerificationService, Depends(verification_service, scope="function")]
