@@ -7,7 +7,7 @@ from services.identity.tests.factories import GATEWAY, OPERATOR, create_key, out
 from sqlalchemy import select
 
 from undercroft.identity.models.api_keys import ApiKey
-from undercroft.identity.worker import write_last_uses
+from undercroft.identity.worker.api_keys import write_last_uses
 from undercroft.shared.db import Database
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.testing import service_headers, unguarded_routes

@@ -15,12 +15,12 @@ from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.routes import api_keys, internal, organizations
 from undercroft.identity.service.verification import LastUses
 from undercroft.identity.settings import IdentitySettings
-from undercroft.identity.worker import (
-    keep_pruning,
+from undercroft.identity.worker.api_keys import (
     keep_writing_last_uses,
     register_operator_key,
     write_last_words,
 )
+from undercroft.identity.worker.pruning import keep_pruning
 from undercroft.shared.app import create_service_app
 from undercroft.shared.command import run_command
 from undercroft.shared.db import Database

@@ -1,23 +1,15 @@
-"""Background work of the identity service: times of last use, expired rows, the operator key of the settings."""
+"""Times of last use of API keys, and the operator key of the settings."""
 
 import asyncio
-from typing import Final
 
 from pydantic import SecretStr
 
 from undercroft.identity.dependencies.api_keys import operator_key_service
-from undercroft.identity.dependencies.callers import utc_now
-from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.service.verification import LastUses
 from undercroft.shared.db import Database
 from undercroft.shared.errors import UnavailableError
-from undercroft.shared.events.outbox import prune_outbox
-from undercroft.shared.idempotency import prune_idempotency_keys
 from undercroft.shared.logs import get_logger
-
-_PRUNE_INTERVAL_SECONDS: Final = 600.0
-_PRUNE_PAUSE_SECONDS: Final = 1.0
 
 _logger = get_logger(__name__)
 
@@ -48,17 +40,6 @@ async def keep_writing_last_uses(database: Database, last_uses: LastUses, *, int
     while True:
         await asyncio.sleep(interval_seconds)
         await write_last_uses(database, last_uses)
-
-
-async def keep_pruning(database: Database, *, interval_seconds: float = _PRUNE_INTERVAL_SECONDS) -> None:
-    """Delete expired events and stored answers in bounded batches; for ever."""
-    while True:
-        async with database.begin() as session:
-            now = utc_now()
-            pruned = await prune_outbox(session, outbox, now=now)
-            pruned += await prune_idempotency_keys(session, idempotency_keys, now=now)
-        # What was pruned was a batch: more may be waiting.
-        await asyncio.sleep(_PRUNE_PAUSE_SECONDS if pruned else interval_seconds)
 
 
 async def register_operator_key(database: Database, secret: SecretStr) -> None:

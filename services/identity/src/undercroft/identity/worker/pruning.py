@@ -1,0 +1,24 @@
+"""Rows that nobody needs any more, deleted in bounded batches."""
+
+import asyncio
+from typing import Final
+
+from undercroft.identity.dependencies.callers import utc_now
+from undercroft.identity.models.base import idempotency_keys, outbox
+from undercroft.shared.db import Database
+from undercroft.shared.events.outbox import prune_outbox
+from undercroft.shared.idempotency import prune_idempotency_keys
+
+_PRUNE_INTERVAL_SECONDS: Final = 600.0
+_PRUNE_PAUSE_SECONDS: Final = 1.0
+
+
+async def keep_pruning(database: Database, *, interval_seconds: float = _PRUNE_INTERVAL_SECONDS) -> None:
+    """Delete expired events and stored answers in bounded batches; for ever."""
+    while True:
+        async with database.begin() as session:
+            now = utc_now()
+            pruned = await prune_outbox(session, outbox, now=now)
+            pruned += await prune_idempotency_keys(session, idempotency_keys, now=now)
+        # What was pruned was a batch: more may be waiting.
+        await asyncio.sleep(_PRUNE_PAUSE_SECONDS if pruned else interval_seconds)
