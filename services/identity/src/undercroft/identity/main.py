@@ -11,8 +11,11 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from undercroft.identity.dependencies.api_keys import operator_key_service
+from undercroft.identity.dependencies.signing import key_ring
 from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.routes import api_keys, internal, organizations
+from undercroft.identity.routes.pages import assets
+from undercroft.identity.service.signing import COMMAND_ACTOR
 from undercroft.identity.service.verification import LastUses
 from undercroft.identity.settings import IdentitySettings
 from undercroft.identity.worker.api_keys import (
@@ -20,6 +23,7 @@ from undercroft.identity.worker.api_keys import (
     register_operator_key,
     write_last_words,
 )
+from undercroft.identity.worker.own_events import follow_own_events, keep_keys_current, refresh_memory
 from undercroft.identity.worker.pruning import keep_pruning
 from undercroft.shared.app import create_service_app
 from undercroft.shared.command import run_command
@@ -30,6 +34,7 @@ from undercroft.shared.health import ReadinessCheck
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.logs import get_logger
 from undercroft.shared.notifications import NotificationListener
+from undercroft.shared.serialization import format_timestamp
 from undercroft.shared.settings import SettingsError, load_settings
 from undercroft.shared.tokens import TokenMode, mint_token
 from undercroft.shared.workers import Supervisor
@@ -49,6 +54,7 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             organizations.router,
             api_keys.organization_router,
             api_keys.operator_router,
+            assets.router,
             feed_router(outbox),
         ),
         lifespan=_lifespan,
@@ -60,6 +66,7 @@ def install(app: FastAPI, database: Database) -> None:
     app.state.database = database
     app.state.idempotency_table = idempotency_keys
     app.state.last_uses = LastUses()
+    app.state.key_ring = key_ring(app.state.settings, database)
     app.state.readiness_checks = [ReadinessCheck("database", database.ping)]
 
 
@@ -79,6 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with NotificationListener(settings.database_url.get_secret_value()) as listener:
             app.state.notifications = listener
             supervisor = _start_workers(settings, database, app.state.last_uses)
+            _follow_own_events(app, supervisor)
             try:
                 yield
             finally:
@@ -111,11 +119,24 @@ def _start_workers(settings: IdentitySettings, database: Database, last_uses: La
     return supervisor
 
 
+def _follow_own_events(app: FastAPI, supervisor: Supervisor) -> None:
+    state = app.state
+    supervisor.start("signing-keys", lambda: keep_keys_current(state.key_ring))
+    supervisor.start(
+        "own-events",
+        lambda: follow_own_events(
+            state.database, state.notifications, lambda events: refresh_memory(state, events)
+        ),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `undercroft-identity serve|migrate|openapi|operator-key`."""
+    """Run `undercroft-identity serve|migrate|openapi|operator-key|keys`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["operator-key"]:
         _operator_key_command(given[1:])
+    elif given[:1] == ["keys"]:
+        _keys_command(given[1:])
     else:
         run_command(IdentitySettings, create_app, package="undercroft.identity", arguments=given)
 
@@ -148,3 +169,32 @@ async def _create_operator_key() -> str:
             return await operator_key_service(session).create(settings.key_mode, name="Operator key")
     finally:
         await database.dispose()
+
+
+def _keys_command(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="undercroft-identity keys", description="The keys that tokens are signed with."
+    )
+    parser.add_argument("action", choices=("rotate", "list"))
+    action = parser.parse_args(arguments).action
+    try:
+        lines = asyncio.run(signing_keys(load_settings(IdentitySettings), rotate=action == "rotate"))
+    except (SettingsError, ServiceError) as error:
+        sys.stderr.write(f"undercroft-identity: {error}\n")
+        raise SystemExit(1) from None
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+async def signing_keys(settings: IdentitySettings, *, rotate: bool) -> list[str]:
+    """List the signing keys, one a line, after publishing new ones if asked; running replicas follow at once."""
+    database = open_database(settings)
+    ring = key_ring(settings, database)
+    try:
+        await (ring.rotate(actor=COMMAND_ACTOR) if rotate else ring.refresh())
+    finally:
+        await database.dispose()
+    return [
+        f"{key.kid}  {key.algorithm}  signs from {format_timestamp(key.life.signs_from)}"
+        f" until {format_timestamp(key.life.signs_until)}"
+        for key in ring.keys()
+    ]
