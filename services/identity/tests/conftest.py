@@ -7,9 +7,12 @@ import httpx
 import pytest
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
+from joserfc.jwk import ECKey, RSAKey
 from services.identity.tests.factories import settings
 
+from undercroft.identity.domain.signing_keys import Algorithm
 from undercroft.identity.main import create_app, install
+from undercroft.identity.service.signing import generate_key
 from undercroft.shared.db import Database
 from undercroft.shared.logs import configure_logging
 from undercroft.shared.migrations import upgrade_if_behind
@@ -22,6 +25,23 @@ Replica = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 def _plain_logs() -> None:
     """Errors are logged as in production: structlog's own tracebacks take seconds each."""
     configure_logging(log_format="json", log_level="warning", service_name="identity")
+
+
+@pytest.fixture(scope="session")
+def rsa_keys() -> list[ECKey | RSAKey]:
+    """Keys that take a tenth of a second each, made once."""
+    return [generate_key("RS256") for _ in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def _ready_made_keys(monkeypatch: pytest.MonkeyPatch, rsa_keys: list[ECKey | RSAKey]) -> None:
+    """Let no test wait for the first RSA keys of its database."""
+    ready = list(rsa_keys)
+
+    def make(algorithm: Algorithm) -> ECKey | RSAKey:
+        return ready.pop() if algorithm == "RS256" and ready else generate_key(algorithm)
+
+    monkeypatch.setattr("undercroft.identity.dependencies.signing.generate_key", make)
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:

@@ -24,6 +24,27 @@ def upgrade() -> None:
     )
     op.create_index("ix_mails_due_at", "mails", ["due_at"], unique=False, schema="identity")
     op.create_table(
+        "registrations",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("email_key", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column("organization_name", sa.Text(), nullable=True),
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_registrations")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_registrations_token_hash")),
+        schema="identity",
+    )
+    op.create_index(
+        "ix_registrations_email_key", "registrations", ["email_key"], unique=False, schema="identity"
+    )
+    op.create_index(
+        "ix_registrations_expires_at", "registrations", ["expires_at"], unique=False, schema="identity"
+    )
+    op.create_table(
         "revoked_tokens",
         sa.Column("jti", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
@@ -262,6 +283,12 @@ def upgrade() -> None:
         sa.Column("session_id", sa.Uuid(), nullable=True),
         sa.Column("organization_id", sa.Uuid(), nullable=True),
         sa.Column("scopes", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column(
+            "requested_claims",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
         sa.Column("resources", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("methods", sa.ARRAY(sa.Text()), nullable=False),
         sa.Column("authenticated_at", sa.DateTime(timezone=True), nullable=False),
@@ -279,7 +306,7 @@ def upgrade() -> None:
             ["organization_id"],
             ["identity.organizations.id"],
             name=op.f("fk_grants_organization_id_organizations"),
-            ondelete="CASCADE",
+            ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
             ["session_id"],
@@ -456,5 +483,8 @@ def downgrade() -> None:
     op.drop_table("signing_keys", schema="identity")
     op.drop_index("ix_revoked_tokens_expires_at", table_name="revoked_tokens", schema="identity")
     op.drop_table("revoked_tokens", schema="identity")
+    op.drop_index("ix_registrations_expires_at", table_name="registrations", schema="identity")
+    op.drop_index("ix_registrations_email_key", table_name="registrations", schema="identity")
+    op.drop_table("registrations", schema="identity")
     op.drop_index("ix_mails_due_at", table_name="mails", schema="identity")
     op.drop_table("mails", schema="identity")

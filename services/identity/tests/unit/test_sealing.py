@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from undercroft.identity.domain.sealing import SealBrokenError, Sealer
@@ -15,8 +17,10 @@ def test_the_same_secret_is_never_sealed_alike():
     assert SEALER.seal(b"secret", place=b"") != SEALER.seal(b"secret", place=b"")
 
 
-@pytest.mark.parametrize("change", [lambda sealed: b"", lambda sealed: sealed[:-1], lambda sealed: sealed[::-1]])
-def test_a_changed_value_is_refused(change):
+@pytest.mark.parametrize(
+    "change", [lambda sealed: b"", lambda sealed: sealed[:-1], lambda sealed: sealed[::-1]]
+)
+def test_a_changed_value_is_refused(change: Callable[[bytes], bytes]):
     with pytest.raises(SealBrokenError):
         SEALER.open(change(SEALER.seal(b"secret", place=b"row 1")), place=b"row 1")
 

@@ -196,5 +196,5 @@ async def signing_keys(settings: IdentitySettings, *, rotate: bool) -> list[str]
     return [
         f"{key.kid}  {key.algorithm}  signs from {format_timestamp(key.life.signs_from)}"
         f" until {format_timestamp(key.life.signs_until)}"
-        for key in ring.keys()
+        for key in ring.held()
     ]

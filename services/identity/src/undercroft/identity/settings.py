@@ -116,6 +116,52 @@ class IdentitySettings(DatabaseSettings):
         24, description="A mail that could not be handed over for so long is given up."
     )
 
+    resources: tuple[str, ...] = Field(
+        (),
+        description='Audiences besides ISSUER that clients may ask for (RFC 8707), as JSON: ["https://api.example.com"].',
+    )
+    access_token_seconds: Annotated[int, Field(ge=60, le=3_600)] = Field(
+        600, description="Life of an access token."
+    )
+    id_token_seconds: Annotated[int, Field(ge=60, le=3_600)] = Field(
+        3_600, description="Life of an ID token."
+    )
+    refresh_token_idle_days: Days = Field(
+        30, description="A refresh token ends when it was not used for so long."
+    )
+    grant_life_days: Days = Field(
+        365, description="After so long a client has to ask again, however often it refreshed."
+    )
+    refresh_token_grace_seconds: Annotated[int, Field(ge=0, le=60)] = Field(
+        10,
+        description="How long a used refresh token still returns its successor, for whoever lost the answer.",
+    )
+    authorization_code_seconds: Annotated[int, Field(ge=10, le=600)] = Field(
+        60, description="Life of an authorization code."
+    )
+    pushed_request_seconds: Annotated[int, Field(ge=10, le=3_600)] = Field(
+        90, description="Life of a pushed authorization request; longer while somebody signs in for it."
+    )
+    device_code_seconds: Annotated[int, Field(ge=60, le=3_600)] = Field(
+        600, description="How long a device waits for somebody to enter its code."
+    )
+    device_interval_seconds: Annotated[int, Field(ge=1, le=60)] = Field(
+        5, description="How long a device waits between two polls."
+    )
+    dpop_nonce_required: bool = Field(
+        default=False,
+        description="Whether DPoP proofs must carry a nonce of this server (RFC 9449 section 8).",
+    )
+    signing_key_days: Annotated[int, Field(ge=1, le=365)] = Field(
+        30, description="A signing key is replaced after so long."
+    )
+    signing_key_overlap_seconds: Annotated[int, Field(ge=300, le=86_400)] = Field(
+        900, description="How long a new key is published before it signs."
+    )
+    max_oauth_clients: Count = Field(
+        1_000, description="OAuth clients of one organization, and of the operator, at most."
+    )
+
     @field_validator("issuer")
     @classmethod
     def _is_an_origin(cls, value: str) -> str:
@@ -123,6 +169,15 @@ class IdentitySettings(DatabaseSettings):
         is_origin = parts.scheme in {"http", "https"} and parts.hostname and not parts.username
         if not is_origin or value.endswith("/") or parts.path or parts.query or parts.fragment:
             raise ValueError("must be of the form https://host or https://host:port")
+        return value
+
+    @field_validator("resources")
+    @classmethod
+    def _are_absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            parts = urlsplit(each)
+            if not parts.scheme or not (parts.netloc or parts.path) or parts.fragment:
+                raise ValueError("must be absolute URIs without a fragment")
         return value
 
     @field_validator("smtp_url")

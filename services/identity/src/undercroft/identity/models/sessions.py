@@ -1,9 +1,11 @@
 """Where people are signed in, and what was granted to whom on their behalf."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, DateTime, ForeignKey, Index, LargeBinary, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from undercroft.identity.models.base import Base
@@ -39,7 +41,8 @@ class Grant(Base):
     """What somebody allowed a client, or this service's own sign-in when there is no client.
 
     Access and refresh tokens name it; deleting the row ends them all. A grant with a session ends with it; one with
-    `offline_access` has none and outlives it.
+    `offline_access` has none and outlives it. `requested_claims` are the names that the `claims` parameter asked for
+    (OpenID Connect Core section 5.5), by where they are delivered.
     """
 
     __tablename__ = "grants"
@@ -55,8 +58,9 @@ class Grant(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     client_id: Mapped[UUID | None] = mapped_column(ForeignKey("oauth_clients.id", ondelete="CASCADE"))
     session_id: Mapped[UUID | None] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
-    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    organization_id: Mapped[UUID | None] = mapped_column(ForeignKey("organizations.id", ondelete="SET NULL"))
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    requested_claims: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     resources: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     methods: Mapped[list[str]] = mapped_column(ARRAY(Text))
     authenticated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
