@@ -38,6 +38,29 @@ class User(Base):
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
+class Registration(Base):
+    """Somebody who registered and has not yet followed the link in the mail; `id` becomes that of the user.
+
+    Several may wait for one address, because registering never looks whether an address is known.
+    """
+
+    __tablename__ = "registrations"
+    __table_args__ = (
+        Index("ix_registrations_email_key", "email_key"),
+        Index("ix_registrations_expires_at", "expires_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_uuid7)
+    email: Mapped[str] = mapped_column(Text)
+    email_key: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    password_hash: Mapped[str] = mapped_column(Text)
+    organization_name: Mapped[str | None] = mapped_column(Text)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
 class Passkey(Base):
     """A WebAuthn credential; `public_key` is COSE as the authenticator gave it."""
 
@@ -56,7 +79,7 @@ class Passkey(Base):
 
 
 class EmailToken(Base):
-    """A single-use token that was mailed: `purpose` is `verify_email` or `reset_password`."""
+    """A single-use token that was mailed: `purpose` is `change_email` (to `email`) or `reset_password`."""
 
     __tablename__ = "email_tokens"
     __table_args__ = (Index("ix_email_tokens_expires_at", "expires_at"),)
@@ -69,7 +92,10 @@ class EmailToken(Base):
 
 
 class Mail(Base):
-    """A mail that waits to be sent, written in the transaction that wants it sent; `content` is sealed."""
+    """A mail that waits to be sent, written in the transaction that wants it sent.
+
+    `content` is sealed: which mail it is, and what it says. `due_at` is also the lease of whoever sends it.
+    """
 
     __tablename__ = "mails"
     __table_args__ = (Index("ix_mails_due_at", "due_at"),)
