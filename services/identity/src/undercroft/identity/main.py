@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from undercroft.identity.dependencies.api_keys import operator_key_service
+from undercroft.identity.dependencies.callers import utc_now
 from undercroft.identity.dependencies.signing import key_ring
+from undercroft.identity.dependencies.tokens import install_tokens
 from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.routes import api_keys, internal, organizations
 from undercroft.identity.routes.pages import assets
@@ -64,9 +66,11 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
 def install(app: FastAPI, database: Database) -> None:
     """Put what requests need on `app.state`, around a pool that somebody else opens and closes."""
     app.state.database = database
+    app.state.clock = utc_now
     app.state.idempotency_table = idempotency_keys
     app.state.last_uses = LastUses()
     app.state.key_ring = key_ring(app.state.settings, database)
+    install_tokens(app)
     app.state.readiness_checks = [ReadinessCheck("database", database.ping)]
 
 

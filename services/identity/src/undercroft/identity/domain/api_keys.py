@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from undercroft.shared.auth import Principal, Scope
@@ -48,6 +48,11 @@ def first_not_for_keys(scopes: Sequence[str], *, is_of_organization: bool) -> in
 def earliest(*moments: datetime | None) -> datetime | None:
     """Return the earliest of the moments that are set."""
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def key_kind(scopes: Sequence[str]) -> Literal["api_key", "operator"]:
+    """Return the kind of principal that a key with these scopes is."""
+    return "operator" if Scope.OPERATOR in scopes else "api_key"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,135 @@
+"""What stands behind an access token now: one statement for each kind of subject, no entities."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import BindParameter, ScalarSelect, and_, bindparam, case, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from undercroft.identity.models.api_keys import ApiKey
+from undercroft.identity.models.oauth import OAuthClient, RevokedToken
+from undercroft.identity.models.organizations import Membership
+from undercroft.identity.models.sessions import Grant, Session
+from undercroft.identity.models.users import User
+
+
+class GrantStanding(NamedTuple):
+    """A person's grant: the client's id or None for own sign-in, where it serves, and what the person is there."""
+
+    user_id: UUID
+    client_id: UUID | None
+    bound_to: UUID | None
+    organization_id: UUID | None
+    role: str | None
+    expires_at: datetime
+    session_expires_at: datetime | None
+    is_token_revoked: bool
+
+
+class KeyStanding(NamedTuple):
+    """A key that a token was derived from."""
+
+    organization_id: UUID | None
+    scopes: list[str]
+    environment: str | None
+    allowed_cidrs: list[str]
+    expires_at: datetime | None
+    is_token_revoked: bool
+
+
+class ClientStanding(NamedTuple):
+    """A client that speaks for itself."""
+
+    organization_id: UUID | None
+    scopes: list[str]
+    is_token_revoked: bool
+
+
+_JTI: BindParameter[str] = bindparam("jti")
+_IS_REVOKED = exists().where(RevokedToken.jti == _JTI).label("is_token_revoked")
+
+
+def _place() -> ScalarSelect[UUID]:
+    """Return the organization that is asked for, else the grant's, else, for own sign-in, the first one joined."""
+    other = aliased(Membership)
+    return (
+        select(other.organization_id)
+        .where(
+            other.user_id == Grant.user_id,
+            or_(Grant.client_id.is_(None), other.organization_id == Grant.organization_id),
+        )
+        .order_by(
+            case((other.organization_id == Grant.organization_id, 0), else_=1),
+            other.created_at,
+            other.organization_id,
+        )
+        .limit(1)
+        .correlate(Grant)
+        .scalar_subquery()
+    )
+
+
+_ASKED: BindParameter[UUID] = bindparam("organization")
+_GRANT = (
+    select(
+        Grant.user_id,
+        Grant.client_id,
+        Grant.organization_id.label("bound_to"),
+        Membership.organization_id,
+        Membership.role,
+        Grant.expires_at,
+        Session.expires_at.label("session_expires_at"),
+        _IS_REVOKED,
+    )
+    .join(User, and_(User.id == Grant.user_id, User.disabled_at.is_(None)))
+    .outerjoin(Session, Session.id == Grant.session_id)
+    .where(Grant.id == bindparam("grant"))
+)
+_GRANT_ANYWHERE = _GRANT.outerjoin(
+    Membership, and_(Membership.user_id == Grant.user_id, Membership.organization_id == _place())
+)
+_GRANT_SOMEWHERE = _GRANT.outerjoin(
+    Membership, and_(Membership.user_id == Grant.user_id, Membership.organization_id == _ASKED)
+)
+_KEY = select(
+    ApiKey.organization_id,
+    ApiKey.scopes,
+    ApiKey.environment,
+    ApiKey.allowed_cidrs,
+    ApiKey.expires_at,
+    _IS_REVOKED,
+).where(ApiKey.id == bindparam("id"))
+_CLIENT = select(OAuthClient.organization_id, OAuthClient.scopes, _IS_REVOKED).where(
+    OAuthClient.id == bindparam("id")
+)
+
+
+class AccessRepository:
+    """Reads where the subjects of tokens stand."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def find_grant(
+        self, grant_id: UUID, *, jti: str, organization_id: UUID | None = None
+    ) -> GrantStanding | None:
+        """Return a grant's standing in the organization asked for, or where it serves by itself."""
+        values = {"grant": grant_id, "jti": jti}
+        if organization_id is None:
+            rows = await self._session.execute(_GRANT_ANYWHERE, values)
+        else:
+            rows = await self._session.execute(_GRANT_SOMEWHERE, {**values, "organization": organization_id})
+        row = rows.one_or_none()
+        return None if row is None else GrantStanding._make(row)
+
+    async def find_key(self, key_id: UUID, *, jti: str) -> KeyStanding | None:
+        """Return a key's standing."""
+        row = (await self._session.execute(_KEY, {"id": key_id, "jti": jti})).one_or_none()
+        return None if row is None else KeyStanding._make(row)
+
+    async def find_client(self, client_id: UUID, *, jti: str) -> ClientStanding | None:
+        """Return a client's standing."""
+        row = (await self._session.execute(_CLIENT, {"id": client_id, "jti": jti})).one_or_none()
+        return None if row is None else ClientStanding._make(row)
