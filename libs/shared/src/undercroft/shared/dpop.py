@@ -25,10 +25,14 @@ _UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A valid proof: the RFC 7638 thumbprint of the key that made it, and the identifier that is used once."""
+    """A valid proof: the RFC 7638 thumbprint of the key that made it, and the identifier that is used once.
+
+    `nonce` is what the proof carries (RFC 9449 section 8); whoever gave it out checks it.
+    """
 
     thumbprint: str
     id: str
+    nonce: str | None = None
 
 
 def verify_proof(
@@ -56,7 +60,8 @@ def verify_proof(
         raise TokenInvalidError("The proof is too old, or from the future.")
     if access_token is not None and not _is_hash_of(access_token, claims.get("ath")):
         raise TokenInvalidError("The proof is for another access token.")
-    return Proof(key.thumbprint(), identifier)
+    nonce = claims.get("nonce")
+    return Proof(key.thumbprint(), identifier, nonce if isinstance(nonce, str) else None)
 
 
 def normalize_url(url: str) -> str | None:
