@@ -31,6 +31,9 @@ TRUSTED = (ip_network("10.0.0.0/8"),)
         b"x-internal-secret",
         b"authorization",
         b"x-api-key",
+        b"dpop",
+        b"cookie",
+        b"x-organization",
         b"connection",
         b"keep-alive",
         b"proxy-connection",
@@ -65,7 +68,7 @@ def test_headers_that_connection_names_are_dropped():
 
 
 def test_ordinary_headers_are_kept_in_order_and_number():
-    given = [(b"accept", b"a"), (b"cookie", b"1"), (b"accept", b"b"), (b"content-type", b"c")]
+    given = [(b"accept", b"a"), (b"x-a", b"1"), (b"accept", b"b"), (b"content-type", b"c")]
     assert RequestHeaders(given).kept == given
 
 
@@ -133,8 +136,11 @@ def test_answers_lose_what_is_not_for_the_caller():
         (b"request-id", b"theirs"),
         (b"set-cookie", b"a"),
         (b"set-cookie", b"b"),
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-allow-credentials", b"true"),
     ]
-    assert response_headers(answer) == [
+    assert response_headers(answer) == [(b"content-type", b"text/plain")]
+    assert response_headers(answer, keeps_cookies=True) == [
         (b"content-type", b"text/plain"),
         (b"set-cookie", b"a"),
         (b"set-cookie", b"b"),

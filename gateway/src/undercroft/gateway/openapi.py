@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from undercroft.gateway.compositions.engine import Part, run_parts
-from undercroft.gateway.routes_table import OWN_VIEWS, MatchedRoute, RouteTable
+from undercroft.gateway.routes_table import OWN_VIEWS, MatchedRoute, Place, RouteTable
 from undercroft.shared.http_client import ServiceClient
 from undercroft.shared.serialization import dumps, loads
 
@@ -87,18 +87,18 @@ def merge(documents: Mapping[str, Document], routes: RouteTable, *, version: str
                 merged["components"].setdefault(section, {}).update(components)
         _merge_tags(merged["tags"], renamed.get("tags", ()))
         for path, item in renamed.get("paths", {}).items():
-            matched = routes.find(path)
-            if matched is not None and matched.route.upstream == service:
-                merged["paths"][path] = _public_item(service, item, matched, operation_ids)
+            place = routes.find(path)
+            if place is not None and place.first.route.upstream == service:
+                merged["paths"][path] = _public_item(service, item, place, operation_ids)
     return merged
 
 
-def _public_item(service: str, item: Document, matched: MatchedRoute, operation_ids: set[str]) -> Document:
+def _public_item(service: str, item: Document, place: Place, operation_ids: set[str]) -> Document:
     public: Document = {}
     for key, value in item.items():
         if key not in _METHODS:
             public[key] = value
-        elif key.upper() in matched.methods:
+        elif (matched := place.by_method.get(key.upper())) is not None:
             public[key] = _public_operation(service, value, matched, operation_ids)
     return public
 

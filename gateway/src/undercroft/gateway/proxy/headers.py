@@ -4,7 +4,11 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
-from undercroft.gateway.errors import HeadersTooLargeError, MalformedRequestError
+from undercroft.gateway.errors import (
+    CredentialsMalformedError,
+    HeadersTooLargeError,
+    MalformedRequestError,
+)
 
 RawHeader = tuple[bytes, bytes]
 
@@ -37,7 +41,9 @@ _SET_BY_US: Final = frozenset(
         b"expect",
     }
 )
-_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
+# Those whose authentication is their own business get them back, see `own_credentials`.
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"dpop", b"cookie", b"x-organization"})
+_OWN_CREDENTIALS: Final = frozenset({b"authorization", b"dpop"})
 _SINGLE: Final = frozenset(
     {
         b"content-length",
@@ -55,6 +61,8 @@ _TAKEN: Final = _SINGLE | {
     b"via",
     b"x-forwarded-for",
     b"x-forwarded-proto",
+    b"x-organization",
+    b"dpop",
     b"request-timeout-ms",
     b"access-control-request-method",
 }
@@ -128,6 +136,8 @@ class RequestHeaders:
 
     def _take(self, name: bytes, value: bytes) -> None:
         if name in self.taken:
+            if name == b"authorization":
+                raise CredentialsMalformedError("Authorization was sent more than once.")
             if name in _SINGLE:
                 raise MalformedRequestError(f"{name.decode('ascii')} was sent more than once.")
             value = self.taken[name] + b", " + value
@@ -146,8 +156,18 @@ def _remember(name: bytes) -> int:
     return kind
 
 
-def response_headers(headers: Sequence[RawHeader]) -> list[RawHeader]:
-    """Return an upstream's headers without those that are not for the caller."""
+def own_credentials(headers: Iterable[RawHeader]) -> list[RawHeader]:
+    """Return what only services that authenticate by themselves are sent, as it came."""
+    return [header for header in headers if header[0] in _OWN_CREDENTIALS]
+
+
+def cookies(headers: Iterable[RawHeader]) -> list[RawHeader]:
+    """Return the cookies as they came."""
+    return [header for header in headers if header[0] == b"cookie"]
+
+
+def response_headers(headers: Sequence[RawHeader], *, keeps_cookies: bool = False) -> list[RawHeader]:
+    """Return an upstream's headers without those that are not for the caller, or not the upstream's to set."""
     kept = []
     connection = b""
     is_chunked = False
@@ -157,7 +177,10 @@ def response_headers(headers: Sequence[RawHeader]) -> list[RawHeader]:
             connection = header[1]
         elif name == b"transfer-encoding":
             is_chunked = True
-        elif name not in _RESPONSE_DROPPED and not name.startswith(b"undercroft-"):
+        elif name == b"set-cookie":
+            if keeps_cookies:
+                kept.append(header)
+        elif name not in _RESPONSE_DROPPED and not name.startswith(_RESPONSE_DROPPED_BEGINNINGS):
             kept.append(header)
     if is_chunked:
         kept = [header for header in kept if header[0] != b"content-length"]
@@ -168,6 +191,8 @@ def response_headers(headers: Sequence[RawHeader]) -> list[RawHeader]:
 
 
 _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {b"request-id", b"date", b"server"}
+# Which origins may read an answer is a property of the route, and said once.
+_RESPONSE_DROPPED_BEGINNINGS: Final = (b"undercroft-", b"access-control-")
 
 
 def client_address(peer: str, headers: RequestHeaders, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
