@@ -10,12 +10,24 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from undercroft.identity.clients.mail import make_sender
+from undercroft.identity.dependencies.accounts import close_accounts, install_accounts
 from undercroft.identity.dependencies.api_keys import operator_key_service
 from undercroft.identity.dependencies.callers import utc_now
 from undercroft.identity.dependencies.signing import key_ring
 from undercroft.identity.dependencies.tokens import install_tokens
 from undercroft.identity.models.base import idempotency_keys, outbox
-from undercroft.identity.routes import api_keys, internal, organizations
+from undercroft.identity.routes import (
+    api_keys,
+    internal,
+    links,
+    me,
+    members,
+    organizations,
+    second_factors,
+    sessions,
+    users,
+)
 from undercroft.identity.routes.pages import assets
 from undercroft.identity.service.signing import COMMAND_ACTOR
 from undercroft.identity.service.verification import LastUses
@@ -25,6 +37,7 @@ from undercroft.identity.worker.api_keys import (
     register_operator_key,
     write_last_words,
 )
+from undercroft.identity.worker.mails import MailRoom, keep_sending_mails
 from undercroft.identity.worker.own_events import follow_own_events, keep_keys_current, refresh_memory
 from undercroft.identity.worker.pruning import keep_pruning
 from undercroft.shared.app import create_service_app
@@ -56,6 +69,17 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             organizations.router,
             api_keys.organization_router,
             api_keys.operator_router,
+            me.router,
+            second_factors.totp,
+            second_factors.passkeys,
+            sessions.router,
+            users.router,
+            links.password_resets,
+            links.email_verifications,
+            members.members,
+            members.member,
+            members.invitations,
+            members.invitation_links,
             assets.router,
             feed_router(outbox),
         ),
@@ -71,6 +95,7 @@ def install(app: FastAPI, database: Database) -> None:
     app.state.last_uses = LastUses()
     app.state.key_ring = key_ring(app.state.settings, database)
     install_tokens(app)
+    install_accounts(app)
     app.state.readiness_checks = [ReadinessCheck("database", database.ping)]
 
 
@@ -91,12 +116,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.state.notifications = listener
             supervisor = _start_workers(settings, database, app.state.last_uses)
             _follow_own_events(app, supervisor)
+            _send_mails(app, supervisor)
             try:
                 yield
             finally:
                 await supervisor.stop()
                 await write_last_words(database, app.state.last_uses)
     finally:
+        await close_accounts(app)
         await database.dispose()
 
 
@@ -132,6 +159,12 @@ def _follow_own_events(app: FastAPI, supervisor: Supervisor) -> None:
             state.database, state.notifications, lambda events: refresh_memory(state, events)
         ),
     )
+
+
+def _send_mails(app: FastAPI, supervisor: Supervisor) -> None:
+    settings: IdentitySettings = app.state.settings
+    room = MailRoom(app.state.database, settings, make_sender(settings.smtp_url, settings.mail_directory))
+    supervisor.start("mails", lambda: keep_sending_mails(room, app.state.notifications))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

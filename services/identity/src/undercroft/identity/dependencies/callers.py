@@ -12,6 +12,9 @@ Reader = Annotated[Principal, Depends(Requires("identity:read"))]
 Writer = Annotated[Principal, Depends(Requires("identity:write"))]
 KeyKeeper = Annotated[Principal, Depends(Requires("identity:api_keys", "identity:write"))]
 Operator = Annotated[Principal, Depends(Requires(OPERATOR_SCOPE))]
+# A person without any organization holds no scope but `account`, and may still found one.
+Founder = Annotated[Principal, Depends(Requires(OPERATOR_SCOPE, "account"))]
+OwnReader = Annotated[Principal, Depends(Requires("identity:read", "account"))]
 IfMatch = Annotated[str | None, Header(description="The `ETag` that the caller last saw.")]
 
 

@@ -4,16 +4,20 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from undercroft.identity.dependencies.callers import utc_now
-from undercroft.identity.repository.events import EventRepository
-from undercroft.identity.repository.organizations import OrganizationRepository
-from undercroft.identity.service.organizations import OrganizationService
-from undercroft.shared.db import SessionDep
+from undercroft.identity.dependencies.accounts import WiringDep
+from undercroft.identity.service.organizations import OrganizationService, OrganizationTools
 
 
-async def organization_service(session: SessionDep) -> OrganizationService:
+async def organization_service(wiring: WiringDep) -> OrganizationService:
     """Build the use cases of organizations for one request."""
-    return OrganizationService(OrganizationRepository(session), EventRepository(session), clock=utc_now)
+    tools = OrganizationTools(
+        organizations=wiring.organizations,
+        memberships=wiring.memberships,
+        events=wiring.events,
+        founder=wiring.founder,
+        may_found=wiring.settings.organization_creation == "open",
+    )
+    return OrganizationService(tools, clock=wiring.clock)
 
 
 OrganizationServiceDep = Annotated[OrganizationService, Depends(organization_service)]

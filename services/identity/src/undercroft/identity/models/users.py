@@ -37,6 +37,31 @@ class User(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
+    @property
+    def email_verified(self) -> bool:
+        """Whether the person has proved to read the address."""
+        return self.email_verified_at is not None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether a password is set."""
+        return self.password_hash is not None
+
+    @property
+    def has_totp(self) -> bool:
+        """Whether one-time codes are set up and confirmed."""
+        return self.totp_enabled_at is not None
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether the operator has disabled the account."""
+        return self.disabled_at is not None
+
+    @property
+    def recovery_codes_left(self) -> int:
+        """How many recovery codes were not used yet."""
+        return len(self.recovery_code_hashes)
+
 
 class Registration(Base):
     """Somebody who registered and has not yet followed the link in the mail; `id` becomes that of the user.

@@ -78,13 +78,6 @@ class EmailTokenRepository:
         self._session.add(token)
         await self._session.flush()
 
-    async def find(self, token_hash: bytes, *, purpose: str, now: datetime) -> EmailToken | None:
-        """Return a token that still works."""
-        statement = select(EmailToken).where(
-            EmailToken.token_hash == token_hash, EmailToken.purpose == purpose, EmailToken.expires_at > now
-        )
-        return await self._session.scalar(statement)
-
     async def take(self, token_hash: bytes, *, purpose: str, now: datetime) -> EmailToken | None:
         """Delete a token that still works and return it: of two who use it at once, the second finds nothing."""
         statement = (

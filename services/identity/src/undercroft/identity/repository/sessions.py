@@ -40,6 +40,13 @@ class EndedSession(NamedTuple):
     user_id: UUID
 
 
+class EndedGrant(NamedTuple):
+    """A grant that ends, and the organization that it was for."""
+
+    id: UUID
+    organization_id: UUID | None
+
+
 class SessionRepository:
     """Reads and writes sessions in the caller's transaction."""
 
@@ -70,18 +77,6 @@ class SessionRepository:
             execution_options={"synchronize_session": False},
         )
 
-    async def authenticated_again(
-        self, session_id: UUID, *, secret_hash: bytes, methods: Sequence[str], now: datetime
-    ) -> None:
-        """Note a new authentication on a device, under a new cookie."""
-        statement = update(Session).where(Session.id == session_id)
-        await self._session.execute(
-            statement.values(
-                secret_hash=secret_hash, methods=list(methods), authenticated_at=now, last_seen_at=now
-            ),
-            execution_options={"synchronize_session": False},
-        )
-
     async def find_authentication(self, grant_id: UUID, *, user_id: UUID) -> Authentication | None:
         """Return when a grant's person last authenticated on the device behind it."""
         statement = (
@@ -107,9 +102,10 @@ class SessionRepository:
         )
         return (await self._session.scalars(statement)).all()
 
-    async def grants_of_sessions(self, session_ids: Sequence[UUID]) -> Sequence[UUID]:
+    async def grants_of(self, session_ids: Sequence[UUID]) -> Sequence[EndedGrant]:
         """Return the grants that end with sessions."""
-        return (await self._session.scalars(select(Grant.id).where(Grant.session_id.in_(session_ids)))).all()
+        statement = select(Grant.id, Grant.organization_id).where(Grant.session_id.in_(session_ids))
+        return [EndedGrant._make(row) for row in await self._session.execute(statement)]
 
     async def ids_of(
         self, user_id: UUID, *, only: UUID | None = None, besides: UUID | None = None
@@ -129,12 +125,11 @@ class SessionRepository:
             execution_options={"synchronize_session": False},
         )
 
-    async def remove_grants(self, user_id: UUID) -> Sequence[UUID]:
+    async def remove_grants(self, user_id: UUID) -> Sequence[EndedGrant]:
         """Delete every grant of somebody, also those that outlive sessions; returns which."""
-        statement = delete(Grant).where(Grant.user_id == user_id).returning(Grant.id)
-        return (
-            await self._session.scalars(statement, execution_options={"synchronize_session": False})
-        ).all()
+        statement = delete(Grant).where(Grant.user_id == user_id).returning(Grant.id, Grant.organization_id)
+        rows = await self._session.execute(statement, execution_options={"synchronize_session": False})
+        return [EndedGrant._make(row) for row in rows]
 
     async def expired(self, *, now: datetime) -> Sequence[EndedSession]:
         """Return a bounded batch of sessions that are over, locked against other replicas."""
