@@ -9,6 +9,7 @@ from undercroft.gateway.proxy.headers import (
     client_address,
     client_scheme,
     forwarded_value,
+    network_of,
     response_headers,
 )
 
@@ -159,6 +160,7 @@ def test_a_chunked_answer_has_no_length():
         ("10.0.0.1", b"1.2.3.4, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
         ("10.0.0.1", b"10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ("10.0.0.1", b"nonsense", "10.0.0.1"),
+        ("10.0.0.1", b'fe80::1%x";for=6.6.6.6', "10.0.0.1"),
         ("10.0.0.1", None, "10.0.0.1"),
         ("unknown", b"198.51.100.1", "unknown"),
     ],
@@ -181,10 +183,27 @@ def test_nobody_is_trusted_by_default():
         ("192.0.2.1", b"a.example:80", b'for=192.0.2.1;proto=http;host="a.example:80"'),
         ("2001:db8::1", None, b'for="[2001:db8::1]";proto=http'),
         ("192.0.2.1", b'a";for=x', b"for=192.0.2.1;proto=http"),
+        ("192.0.2.1", b"a,for=6.6.6.6", b"for=192.0.2.1;proto=http"),
+        ("192.0.2.1", b"a;for=6.6.6.6", b"for=192.0.2.1;proto=http"),
     ],
 )
 def test_the_forwarded_header(address: str, host: bytes | None, value: bytes):
     assert forwarded_value(address, "http", host) == value
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("unknown", "unknown"),
+        ("not:an:address", "not:an:address"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_a_household_is_counted_as_one(address: str, network: str):
+    assert network_of(address) == network
 
 
 def test_a_list_of_origins_lets_only_them_in():

@@ -25,7 +25,10 @@ ServiceError
 └── BadGatewayError, UnavailableError, GatewayTimeoutError (of an upstream)
 """
 
+import re
 from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
 
 from undercroft.shared.errors import (
     BadRequestError,
@@ -36,9 +39,19 @@ from undercroft.shared.errors import (
     UnauthenticatedError,
 )
 from undercroft.shared.jose import ASYMMETRIC_ALGORITHMS
+from undercroft.shared.serialization import dumps
 
 _CHALLENGE = 'Bearer realm="undercroft"'
 _PROOF_ALGORITHMS = f'algs="{" ".join(ASYMMETRIC_ALGORITHMS)}"'
+_NOT_NOW: Final = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_NOT_IN_A_DESCRIPTION: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
 class MalformedRequestError(BadRequestError):
@@ -174,3 +187,13 @@ def challenge_for_possession(error: ServiceError) -> None:
     if challenge.startswith(_CHALLENGE):
         own = challenge.partition(", DPoP ")[0].removeprefix("Bearer ")
         error.headers["WWW-Authenticate"] = f"DPoP {own}, {_PROOF_ALGORITHMS}"
+
+
+def oauth_error_body(error: ServiceError) -> bytes:
+    """Return an error as RFC 6749 section 5.2 has it: a refusal is the request's fault, or it is not served now."""
+    if error.status in _NOT_NOW:
+        code = "temporarily_unavailable"
+    else:
+        code = "server_error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
+    description = _NOT_IN_A_DESCRIPTION.sub("", error.detail)
+    return dumps({"error": code, **({"error_description": description} if description else {})})

@@ -1,7 +1,9 @@
 """Request headers read once: what is checked, what is taken, and what may be passed on."""
 
+import re
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from undercroft.gateway.errors import (
@@ -66,6 +68,8 @@ _TAKEN: Final = _SINGLE | {
     b"request-timeout-ms",
     b"access-control-request-method",
 }
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~:\[\]-]{1,255}")
+_HOUSEHOLD_BITS: Final = 64
 _CLASSES: dict[bytes, int] = {}
 _KEEP, _DROP, _TAKE_AND_KEEP, _TAKE_AND_DROP = range(4)
 _MOST_CLASSES: Final = 2_000
@@ -219,12 +223,25 @@ def client_scheme(
 
 
 def forwarded_value(address: str, scheme: str, host: bytes | None) -> bytes:
-    """Return the value of `Forwarded` (RFC 7239)."""
+    """Return the value of `Forwarded` (RFC 7239), without a host that could be read as more than one."""
     node = f'"[{address}]"' if ":" in address else address
     value = f"for={node};proto={scheme}".encode()
-    if host is not None and b'"' not in host and b"\\" not in host:
+    if host is not None and _HOST.fullmatch(host):
         value += b';host="' + host + b'"'
     return value
+
+
+@lru_cache(maxsize=10_000)
+def network_of(address: str) -> str:
+    """Return what an address is counted as: of IPv6 the network of a household, which has 2^64 addresses."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped) if mapped else str(ip_network((parsed, _HOUSEHOLD_BITS), strict=False))
 
 
 def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
@@ -238,8 +255,9 @@ def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
 
 
 def _is_address(text: str) -> bool:
+    """Tell whether a text is an address; one with a zone is of somebody else's link, and a zone may be any text."""
     try:
         ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text

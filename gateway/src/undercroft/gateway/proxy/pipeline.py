@@ -25,7 +25,13 @@ from undercroft.gateway.limits import Limiter
 from undercroft.gateway.proxy.cors import CorsPolicies, preflight_method
 from undercroft.gateway.proxy.credentials import find_credentials
 from undercroft.gateway.proxy.forward import Forwarder
-from undercroft.gateway.proxy.headers import RawHeader, RequestHeaders, client_address, client_scheme
+from undercroft.gateway.proxy.headers import (
+    RawHeader,
+    RequestHeaders,
+    client_address,
+    client_scheme,
+    network_of,
+)
 from undercroft.gateway.proxy.passage import CALLER_LEFT, Passage
 from undercroft.gateway.proxy.targets import check_method, check_target
 from undercroft.gateway.routes_table import AUTHENTICATION_LIMIT, OWN_VIEWS, MatchedRoute, Place, RouteTable
@@ -177,7 +183,8 @@ class Pipeline:
     async def _verify(self, passage: Passage, presented: Presented) -> Credential:
         """Ask identity; wrong credentials are counted against their sender's address, so that guessing is slow."""
         limiter, policy = self._stages.limiter, self._authentication_limit
-        if limiter.is_exhausted(policy, passage.address):
+        sender = network_of(passage.address)
+        if limiter.is_exhausted(policy, sender):
             raise QuotaExceededError(policy.name, retry_after_seconds=limiter.seconds_to_reset(policy))
         try:
             with bind_call_context(passage.call_context()):
@@ -188,16 +195,17 @@ class Pipeline:
         except CredentialsExpiredError:
             raise
         except (CredentialsInvalidError, OrganizationNotFoundError):
-            await limiter.admit(policy, passage.address)
+            await limiter.admit(policy, sender)
             raise
 
     async def _limit(self, passage: Passage, matched: MatchedRoute) -> None:
         policy = matched.limit
         if policy is None:
             return
-        subject = passage.address
         if policy.per == "credential" and passage.principal is not None:
             subject = passage.principal.subject
+        else:
+            subject = network_of(passage.address)
         verdict = await self._stages.limiter.admit(policy, subject)
         passage.extra_headers.extend(verdict.headers())
         if not verdict.is_admitted:
