@@ -63,6 +63,7 @@ def _up(parsed: argparse.Namespace, started: float) -> int:
         log_format=parsed.log_format,
         database_url=parsed.database_url,
         redis_url=parsed.redis_url,
+        public_url=parsed.public_url or environment("UNDERCROFT_PUBLIC_URL"),
         listen_fds=tuple(parsed.listen_fd),
         lifeline_fd=parsed.lifeline_fd,
     )
@@ -144,6 +145,9 @@ def _add_up(commands: _Commands) -> None:
         "--redis-url",
         default=os.environ.get("UNDERCROFT_REDIS_URL") or None,
         help="Redis for limits and caches",
+    )
+    up.add_argument(
+        "--public-url", help="where browsers find the gateway (UNDERCROFT_PUBLIC_URL, else where it listens)"
     )
     up.add_argument("--log-format", choices=("auto", "json", "console"), help="form of the log lines")
     up.add_argument("--reload", action="store_true", help="restart when the checkout's code changes")

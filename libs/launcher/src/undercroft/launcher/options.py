@@ -17,6 +17,7 @@ DEFAULT_PORT = 8080
 class UpOptions:
     """The options of `up`.
 
+    `public_url` is where browsers and clients find the gateway when that is not where it listens: behind a proxy.
     `database_url` and `redis_url` hold passwords and never appear in a message. Under `--reload` the watching parent
     hands its serving child listening sockets (`listen_fds`) and one end of a pipe that closes when the parent dies
     (`lifeline_fd`).
@@ -28,6 +29,7 @@ class UpOptions:
     log_format: LogFormat | None = None
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
+    public_url: str | None = None
     listen_fds: tuple[int, ...] = ()
     lifeline_fd: int | None = None
 
