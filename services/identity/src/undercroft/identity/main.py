@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.middleware import Middleware
 
 from undercroft.identity.clients.mail import make_sender
 from undercroft.identity.dependencies.accounts import close_accounts, install_accounts
 from undercroft.identity.dependencies.api_keys import operator_key_service
 from undercroft.identity.dependencies.callers import utc_now
+from undercroft.identity.dependencies.oauth.server import install_oauth
 from undercroft.identity.dependencies.signing import key_ring
 from undercroft.identity.dependencies.tokens import install_tokens
 from undercroft.identity.models.base import idempotency_keys, outbox
@@ -23,11 +25,13 @@ from undercroft.identity.routes import (
     links,
     me,
     members,
+    oauth_clients,
     organizations,
     second_factors,
     sessions,
     users,
 )
+from undercroft.identity.routes.oauth.shortcut import PROTOCOL, ProtocolShortcut
 from undercroft.identity.routes.pages import assets
 from undercroft.identity.service.signing import COMMAND_ACTOR
 from undercroft.identity.service.verification import LastUses
@@ -60,7 +64,7 @@ _logger = get_logger(__name__)
 def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
     """Build the service; `transport` is part of every deployable's signature, this one calls nobody."""
     del transport
-    return create_service_app(
+    app = create_service_app(
         settings,
         description="Organizations and API keys: who is calling, and on whose behalf.",
         # Verification first: the router tries routes in order, and this is the path that has to be fast.
@@ -81,10 +85,15 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             members.invitations,
             members.invitation_links,
             assets.router,
+            oauth_clients.router,
+            *PROTOCOL,
             feed_router(outbox),
         ),
         lifespan=_lifespan,
     )
+    # At the end of the list, hence inside the middleware that bounds, names and measures every request.
+    app.user_middleware.append(Middleware(ProtocolShortcut))
+    return app
 
 
 def install(app: FastAPI, database: Database) -> None:
@@ -96,6 +105,7 @@ def install(app: FastAPI, database: Database) -> None:
     app.state.key_ring = key_ring(app.state.settings, database)
     install_tokens(app)
     install_accounts(app)
+    install_oauth(app)
     app.state.readiness_checks = [ReadinessCheck("database", database.ping)]
 
 

@@ -28,6 +28,7 @@ ServiceError
     ├── TooManyGuessesError 429           temporarily_unavailable
     ├── AwayError 503                     temporarily_unavailable
     ├── WrongMethodError 405              invalid_request
+    ├── BodyTooLargeError 413             invalid_request
     └── CrashError 500                    server_error
 ServiceError
 └── BearerError 401                       a resource's refusal (RFC 6750 section 3.1)
@@ -37,6 +38,7 @@ ServiceError
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from undercroft.shared.errors import ServiceError
 
@@ -46,6 +48,8 @@ class OAuthError(ServiceError):
 
     status = 400
     code = "invalid_request"
+    # What was written on the way to this refusal stays written.
+    keeps_changes: ClassVar[bool] = False
 
 
 class InvalidRequestError(OAuthError):
@@ -67,6 +71,8 @@ class InvalidGrantError(OAuthError):
 
 class ReusedError(InvalidGrantError):
     """A code or refresh token was used twice; the revocation of what it led to is kept."""
+
+    keeps_changes = True
 
 
 class UnauthorizedClientError(OAuthError):
@@ -115,12 +121,14 @@ class AuthorizationPendingError(OAuthError):
     """Nobody has decided about the device yet."""
 
     code = "authorization_pending"
+    keeps_changes = True
 
 
 class SlowDownError(OAuthError):
     """The device asks too often."""
 
     code = "slow_down"
+    keeps_changes = True
 
 
 class ExpiredTokenError(OAuthError):
@@ -204,6 +212,12 @@ class WrongMethodError(OAuthError):
     """The endpoint has other methods; answers carry `Allow`."""
 
     status = 405
+
+
+class BodyTooLargeError(OAuthError):
+    """The body exceeds its limit."""
+
+    status = 413
 
 
 class CrashError(OAuthError):

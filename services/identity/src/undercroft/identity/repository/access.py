@@ -25,7 +25,12 @@ class GrantStanding(NamedTuple):
     role: str | None
     expires_at: datetime
     session_expires_at: datetime | None
+    username: str
     is_token_revoked: bool
+
+    def has_ended(self, now: datetime) -> bool:
+        """Tell whether the grant, or the session that it ends with, is over."""
+        return min(self.expires_at, self.session_expires_at or self.expires_at) <= now
 
 
 class KeyStanding(NamedTuple):
@@ -37,6 +42,10 @@ class KeyStanding(NamedTuple):
     allowed_cidrs: list[str]
     expires_at: datetime | None
     is_token_revoked: bool
+
+    def has_ended(self, now: datetime) -> bool:
+        """Tell whether the key has expired."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 class ClientStanding(NamedTuple):
@@ -81,6 +90,7 @@ _GRANT = (
         Membership.role,
         Grant.expires_at,
         Session.expires_at.label("session_expires_at"),
+        User.email.label("username"),
         _IS_REVOKED,
     )
     .join(User, and_(User.id == Grant.user_id, User.disabled_at.is_(None)))

@@ -45,10 +45,9 @@ class AccessService:
         standing = await self._rows.find_grant(
             question.grant_id, jti=question.token_id, organization_id=asked
         )
-        now = self._clock()
-        if standing is None or standing.is_token_revoked or subject_of(standing.user_id) != question.subject:
+        if standing is None or standing.is_token_revoked or standing.has_ended(self._clock()):
             raise _ended()
-        if standing.expires_at <= now or (standing.session_expires_at or standing.expires_at) <= now:
+        if subject_of(standing.user_id) != question.subject:
             raise _ended()
         is_bound_elsewhere = standing.client_id is not None and standing.bound_to != asked
         if asked is not None and (standing.role is None or is_bound_elsewhere):
@@ -62,9 +61,7 @@ class AccessService:
 
     async def _of_key(self, key_id: UUID, question: AccessQuestion) -> Access:
         key = await self._rows.find_key(key_id, jti=question.token_id)
-        if key is None or key.is_token_revoked:
-            raise _ended()
-        if key.expires_at is not None and key.expires_at <= self._clock():
+        if key is None or key.is_token_revoked or key.has_ended(self._clock()):
             raise _ended()
         _require_own(key.organization_id, key.scopes, question.organization_id)
         return Access(

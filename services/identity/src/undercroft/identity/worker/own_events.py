@@ -19,6 +19,7 @@ OnEvents = Callable[[Sequence[CloudEvent]], Awaitable[None]]
 
 POLL_SECONDS: Final = 30.0
 _BATCH: Final = 500
+_OF_CLIENTS: Final = "dev.undercroft.oauth_client."
 _KEY_ROTATED: Final = "dev.undercroft.signing_key.rotated"
 # A younger transaction committed before an older one that still runs: its events are readable when that has ended.
 _PENDING_SECONDS: Final = 0.05
@@ -69,5 +70,10 @@ async def keep_keys_current(ring: KeyRing, *, interval_seconds: float = POLL_SEC
 
 async def refresh_memory(state: State, events: Sequence[CloudEvent]) -> None:
     """Bring what a replica holds in memory up to some events; without any, forget what may be old."""
+    if not events:
+        state.client_directory.forget_all()
+    for event in events:
+        if event.type.startswith(_OF_CLIENTS):
+            state.client_directory.forget(event.subject)
     if not events or any(event.type == _KEY_ROTATED for event in events):
         await state.key_ring.refresh()
