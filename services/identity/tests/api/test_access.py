@@ -12,7 +12,7 @@ from services.identity.tests.factories import (
     create_key,
     outcome,
 )
-from services.identity.tests.people import add_grant, add_organization, add_session, add_user
+from services.identity.tests.rows import add_grant, add_organization, add_session, add_user
 from sqlalchemy import delete, update
 
 from undercroft.identity.models.oauth import OAuthClient, RevokedToken
