@@ -19,7 +19,7 @@ lint:  ## style and common mistakes
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-types:  ## mypy, strict
+types:  ## mypy, strict, over packages, migrations and tests
 	$(RUN) mypy
 
 imports:  ## the arrows between packages and layers

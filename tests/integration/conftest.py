@@ -1,14 +1,12 @@
 """Both ways of running the platform, each started once for the session."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform, one_process, separate_processes
+from .platforms import Platform, one_process, separate_processes
 
 MODES: dict[str, Callable[[Path], AbstractContextManager[Platform]]] = {
     "one-process": one_process,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import httpx
 import pytest
@@ -53,6 +54,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
         return Deployable(name, settings_class="None")
 
     return make
+
+
+def without_settings(*names: str) -> dict[str, ServiceSettings]:
+    """What applications that read no settings are built with."""
+    return cast("dict[str, ServiceSettings]", dict.fromkeys(names))
 
 
 def test_every_deployable_is_wired_to_those_it_calls(tmp_path: Path):
@@ -151,8 +157,7 @@ async def test_apps_are_opened_in_order_and_call_each_other_in_process(stand_in:
         return lifespan
 
     deployables = [stand_in(name, recorded(name)) for name in ("first", "second")]
-    settings: dict[str, ServiceSettings] = dict.fromkeys(("first", "second"))  # type: ignore[arg-type]
-    async with open_platform(deployables, settings) as apps:
+    async with open_platform(deployables, without_settings("first", "second")) as apps:
         assert list(apps) == ["first", "second"]
 
     assert happened == ["first opens", "second opens", "first", "second closes", "first closes"]
@@ -180,8 +185,7 @@ async def test_an_app_that_hangs_or_fails_does_not_keep_the_others_open(
         raise ZeroDivisionError
 
     deployables = [stand_in("first", well_behaved), stand_in("second", hanging), stand_in("third", failing)]
-    settings: dict[str, ServiceSettings] = dict.fromkeys(("first", "second", "third"))  # type: ignore[arg-type]
-    async with open_platform(deployables, settings):
+    async with open_platform(deployables, without_settings("first", "second", "third")):
         pass
 
     assert closed == ["first"]

@@ -19,6 +19,7 @@ _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SIZE = re.compile(r"(\d{1,6}) ?(B|KiB|MiB|GiB)")
 _PREFIX = re.compile(r"(?:/(?:[a-z0-9._~-]+|\{[a-z_]+\}))+")
 _ANY_SEGMENT = ""
+_HOME = "/"
 
 AuthWord = Literal["public", "optional", "upstream", "any"]
 _AUTH_WORDS: Final = get_args(AuthWord)
@@ -36,6 +37,8 @@ def _parse_size(value: object) -> object:
 
 
 def _check_prefix(value: str) -> str:
+    if value == _HOME:
+        return value
     if not _PREFIX.fullmatch(value) or any(part in {".", ".."} for part in value.split("/")):
         raise ValueError("write a prefix as /segments of lower-case letters, digits, . _ ~ - or {name}")
     if value == "/internal" or value.startswith("/internal/"):
@@ -143,6 +146,7 @@ class RouteTable:
         self.routes = tuple(routes)
         self.limits = dict(limits)
         self._root = _Node()
+        self._home: Place | None = None
         together: dict[str, list[MatchedRoute]] = {}
         for each in self.routes:
             together.setdefault(_shape(each.route.prefix), []).append(each)
@@ -151,13 +155,16 @@ class RouteTable:
 
     def find(self, path: str) -> Place | None:
         """Return the place with the longest matching prefix; literal segments win over `{name}`."""
-        return _walk(self._root, path.split("/"), 1)
+        return _walk(self._root, path.split("/"), 1) or (self._home if path == _HOME else None)
 
     def upstreams(self) -> frozenset[str]:
         """Return the names of every upstream that a route needs."""
         return frozenset(each.route.upstream for each in self.routes) - {OWN_VIEWS}
 
     def _insert(self, place: Place) -> None:
+        if place.prefix == _HOME:
+            self._home = place
+            return
         node = self._root
         for segment in place.prefix.split("/")[1:]:
             key = _ANY_SEGMENT if segment.startswith("{") else segment
@@ -216,6 +223,8 @@ def _conflict(
     limit = limits.get(route.limit or "")
     if route.upstream not in known:
         return f"no upstream is named {route.upstream!r}"
+    if route.prefix == _HOME and route.upstream != OWN_VIEWS:
+        return f"{_HOME} would take every path: only the gateway's own view can be there"
     if route.limit is not None and limit is None:
         return f"no limit is named {route.limit!r}"
     if any(f"{method} {shape}" in seen for method in route.methods):

@@ -1,5 +1,7 @@
 """Who may do what: without a principal, with another scope, from an organization."""
 
+from collections.abc import Mapping
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -38,7 +40,9 @@ BODIES = {
 }
 
 
-async def call(client: httpx.AsyncClient, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
+async def call(
+    client: httpx.AsyncClient, method: str, path: str, headers: Mapping[str, str]
+) -> httpx.Response:
     body = {"key": "new"} if path == "/v1/environments" else BODIES.get(method)
     return await client.request(method, path, json=body, headers=headers)
 

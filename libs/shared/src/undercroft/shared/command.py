@@ -13,15 +13,15 @@ from pydantic import SecretStr
 from typing_extensions import override
 from uvicorn import Config, Server
 
+from undercroft.shared import listeners
+from undercroft.shared.listeners import ListenError
 from undercroft.shared.logs import configure_logging
 from undercroft.shared.serialization import dumps
 from undercroft.shared.settings import DatabaseSettings, ServiceSettings, SettingsError, load_settings
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
-_GRACEFUL_SHUTDOWN_SECONDS = 25
 _IDLE_CONNECTION_SECONDS = 75
-_BACKLOG = 2048
 
 
 class CommandError(Exception):
@@ -50,7 +50,7 @@ def run_command(
             asyncio.run(_migrate(settings, package))
         else:
             _serve(settings, create_app, package)
-    except (SettingsError, CommandError) as error:
+    except (SettingsError, ListenError, CommandError) as error:
         sys.stderr.write(f"{package.replace('.', '-')}: {error}\n")
         raise SystemExit(1) from None
 
@@ -94,15 +94,20 @@ def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI], pack
     configure_logging(
         log_format=settings.log_format, log_level=settings.log_level, service_name=settings.service_name
     )
-    if isinstance(settings, DatabaseSettings):
-        asyncio.run(_require_current_schema(settings, package))
-    app = create_app(settings)
-    server = _DrainingServer(server_config(app, host=settings.host, port=settings.port), app)
+    prefix = settings.model_config.get("env_prefix", "")
+    names = listeners.Names(f"{prefix}HOST", f"{prefix}PORT")
+    sockets = listeners.listen(settings.host, settings.port, names=names)
     try:
-        server.run()
-    except SystemExit:  # Uvicorn's way of saying that it could not start
-        reason = "the log above says why; is the port taken?"
-        raise CommandError(f"could not start on {settings.host} port {settings.port}: {reason}") from None
+        if isinstance(settings, DatabaseSettings):
+            asyncio.run(_require_current_schema(settings, package))
+        app = create_app(settings)
+        config = server_config(app, host=settings.host, port=settings.port)
+        config.timeout_graceful_shutdown = settings.stop_grace_seconds
+        _DrainingServer(config, app).run(sockets)
+    except SystemExit:  # Uvicorn's way of saying that the application could not start
+        raise CommandError("could not start: the log above says why") from None
+    finally:
+        listeners.close(sockets)
 
 
 async def _require_current_schema(settings: DatabaseSettings, package: str) -> None:
@@ -143,8 +148,7 @@ def server_config(app: FastAPI, *, host: str, port: int) -> Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=_BACKLOG,
+        backlog=listeners.BACKLOG,
         timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
-        timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=64 * 1024,
     )

@@ -75,6 +75,9 @@ class ServiceSettings(BaseSettings):
     service_name: str = Field(description="Name in logs, telemetry, principals and cache keys.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Port = Field(description="TCP port to listen on.")
+    stop_grace_seconds: Annotated[int, Field(ge=1, le=3_600)] = Field(
+        25, description="Longest wait for requests in flight when told to stop; then they are cut."
+    )
     environment: Literal["development", "production"] = Field(
         "development", description="`production` makes defaults stricter."
     )

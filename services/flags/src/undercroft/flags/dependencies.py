@@ -8,12 +8,13 @@ scope it is told so (403), like everybody. `flags:evaluate` is what customers' k
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
-from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.repository.flags import FlagFilter, FlagRepository
+from undercroft.flags.schemas import EnvironmentKey, FlagState
 from undercroft.flags.service.definitions import DefinitionService
 from undercroft.flags.service.documents import DocumentService
 from undercroft.flags.service.environments import EnvironmentService
@@ -77,6 +78,25 @@ def get_repositories(session: SessionDep) -> Repositories:
 
 
 RepositoriesDep = Annotated[Repositories, Depends(get_repositories)]
+
+
+async def get_flag_filter(
+    *,
+    tag: Annotated[str | None, Query(description="Only flags with this tag.")] = None,
+    archived: Annotated[bool, Query(description="Archived flags instead of those in use.")] = False,
+    environment: Annotated[
+        EnvironmentKey | None, Query(description="Only flags that this environment defines.")
+    ] = None,
+    state: Annotated[
+        FlagState | None,
+        Query(description="Only flags in this state in the environment, or in any without `environment`."),
+    ] = None,
+) -> FlagFilter:
+    """Read which flags to list."""
+    return FlagFilter(is_archived=archived, tag=tag, environment=environment, state=state)
+
+
+FlagFilterDep = Annotated[FlagFilter, Depends(get_flag_filter)]
 
 
 def get_limits(request: Request) -> Limits:

@@ -6,10 +6,12 @@ from uuid import UUID
 from pydantic import Field, JsonValue, StringConstraints
 
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 FlagType: TypeAlias = Literal["boolean", "string", "number", "object"]
+FlagState: TypeAlias = Literal["ENABLED", "DISABLED"]
 
 EnvironmentKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9\-_.]{0,127}$")]
 # Clients put the key into OFREP's path as it is, so only what needs no escaping there.
@@ -51,6 +53,10 @@ class EnvironmentRead(WireModel):
     updated_at: Timestamp
 
 
+class EnvironmentPage(Page[EnvironmentRead]):
+    """Some environments and where the list goes on."""
+
+
 class FlagCreate(RequestModel):
     """A new flag; what it means in an environment is defined there."""
 
@@ -85,9 +91,16 @@ class FlagRead(WireModel):
     owner: str | None
     tags: list[str]
     variants: JsonObject
+    states: dict[str, FlagState] = Field(
+        description="By the keys of the environments that define it: its state there. The ETag does not cover it."
+    )
     archived_at: Timestamp | None
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class FlagPage(Page[FlagRead]):
+    """Some flags and where the list goes on."""
 
 
 class DocumentResult(WireModel):

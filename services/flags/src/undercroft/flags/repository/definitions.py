@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.flags.models import Definition, Flag
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas import FlagState, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,11 @@ class Placed:
     content: JsonObject
     revision: int
     updated_at: datetime
+
+    @property
+    def state(self) -> FlagState:
+        """Whether it is on."""
+        return cast("FlagState", self.content["state"])  # as validated
 
 
 class DefinitionRepository:
@@ -64,6 +70,7 @@ class DefinitionRepository:
             set_={
                 "position": statement.excluded.position,
                 "content": statement.excluded.content,
+                "state": statement.excluded.state,
                 "revision": statement.excluded.revision,
                 "updated_at": statement.excluded.updated_at,
             },
@@ -74,6 +81,7 @@ class DefinitionRepository:
                 "flag_id": each.flag_id,
                 "position": each.position,
                 "content": each.content,
+                "state": each.state,
                 "revision": each.revision,
                 "updated_at": each.updated_at,
             }

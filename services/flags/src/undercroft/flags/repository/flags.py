@@ -3,14 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import JSON, ColumnElement, exists, func, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import with_expression
 
 from undercroft.flags.errors import FlagExistsError, FlagNotFoundError
-from undercroft.flags.models import Flag
+from undercroft.flags.models import Definition, Environment, Flag
 from undercroft.flags.repository.revisions import Revision, next_revision
-from undercroft.flags.schemas import FlagType, JsonObject
+from undercroft.flags.schemas import FlagState, FlagType, JsonObject
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.pagination import Page, PageParams
 
@@ -27,6 +28,37 @@ class NewFlag:
     tags: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagFilter:
+    """Which flags to list: only those with the tag, defined in the environment, in the state there (or anywhere)."""
+
+    is_archived: bool = False
+    tag: str | None = None
+    environment: str | None = None
+    state: FlagState | None = None
+
+
+# The definitions of archived flags are kept and never shown.
+_STATES = (
+    select(
+        func.coalesce(
+            func.json_object_agg(
+                Environment.key, aggregate_order_by(Definition.state, Environment.id), type_=JSON
+            ),
+            text("'{}'::json"),
+        )
+    )
+    .where(
+        Definition.flag_id == Flag.id,
+        Definition.environment_id == Environment.id,
+        Flag.archived_at.is_(None),
+    )
+    .correlate(Flag)
+    .scalar_subquery()
+)
+_WITH_STATES = select(Flag).options(with_expression(Flag.states, _STATES))
+
+
 class FlagRepository:
     """Reads and writes flags in the caller's transaction."""
 
@@ -34,8 +66,11 @@ class FlagRepository:
         self._session = session
 
     async def get(self, key: str) -> Flag:
-        """Return a flag, an archived one too; raises `FlagNotFoundError`."""
-        return self._found(await self._session.scalar(select(Flag).where(Flag.key == key)))
+        """Return a flag with its states, an archived one too; raises `FlagNotFoundError`."""
+        statement = _WITH_STATES.where(Flag.key == key)
+        return self._found(
+            await self._session.scalar(statement, execution_options={"populate_existing": True})
+        )
 
     async def get_locked(self, key: str, *, is_shared: bool = False) -> Flag:
         """Return a flag that nobody else changes until this transaction ends.
@@ -47,13 +82,15 @@ class FlagRepository:
             await self._session.scalar(statement, execution_options={"populate_existing": True})
         )
 
-    async def list(self, page: PageParams, *, is_archived: bool, tag: str | None) -> Page[Flag]:
-        """Return a page of flags in the order they were created."""
-        statement = select(Flag).where(
-            Flag.archived_at.is_not(None) if is_archived else Flag.archived_at.is_(None)
+    async def list(self, page: PageParams, *, matching: FlagFilter) -> Page[Flag]:
+        """Return a page of flags with their states in the order they were created."""
+        statement = _WITH_STATES.where(
+            Flag.archived_at.is_not(None) if matching.is_archived else Flag.archived_at.is_(None)
         )
-        if tag is not None:
-            statement = statement.where(Flag.tags.contains([tag]))
+        if matching.tag is not None:
+            statement = statement.where(Flag.tags.contains([matching.tag]))
+        if matching.environment is not None or matching.state is not None:
+            statement = statement.where(_is_defined(matching.environment, matching.state))
         return await page.fetch(self._session, statement, Flag.id)
 
     async def lock(self, keys: Collection[str]) -> Mapping[str, Flag]:
@@ -67,13 +104,12 @@ class FlagRepository:
         return await self._session.scalar(select(func.count()).select_from(Flag)) or 0
 
     async def add(self, new: NewFlag) -> Flag:
-        """Insert a flag; raises `FlagExistsError` when its key is taken."""
+        """Insert a flag and return it; raises `FlagExistsError` when its key is taken."""
         statement = insert(Flag).values(self._row(new, await self.draw()))
         statement = statement.on_conflict_do_nothing(index_elements=["key"])
-        added: Flag | None = await self._session.scalar(statement.returning(Flag))
-        if added is None:
+        if await self._session.scalar(statement.returning(Flag.id)) is None:
             raise FlagExistsError(f"There is already a flag {new.key}, perhaps an archived one.")
-        return added
+        return await self.get(new.key)
 
     async def add_missing(self, flags: Iterable[NewFlag]) -> None:
         """Insert those flags whose key nobody has yet."""
@@ -108,3 +144,13 @@ class FlagRepository:
         if flag is None:
             raise FlagNotFoundError("There is no such flag.")
         return flag
+
+
+def _is_defined(environment: str | None, state: FlagState | None) -> ColumnElement[bool]:
+    conditions = [Definition.flag_id == Flag.id]
+    if environment is not None:
+        conditions.append(Definition.environment_id == Environment.id)
+        conditions.append(Environment.key == environment)
+    if state is not None:
+        conditions.append(Definition.state == state)
+    return exists().where(*conditions)

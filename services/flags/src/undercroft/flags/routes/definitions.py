@@ -25,7 +25,7 @@ DefinitionBody = Annotated[
 
 
 @router.get("/{environment}", response_model=JsonObject)
-async def get_definition(
+async def get_flag_definition(
     _: ReaderDep, key: str, environment: str, definitions: DefinitionServiceDep
 ) -> JsonResponse:
     """Return what the flag means in the environment."""
@@ -34,7 +34,7 @@ async def get_definition(
 
 
 @router.put("/{environment}", response_model=JsonObject, dependencies=[FollowCommit])
-async def put_definition(
+async def put_flag_definition(
     _: WriterDep,
     key: str,
     environment: str,

@@ -1,10 +1,9 @@
 """Flags over HTTP: what a flag is everywhere."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from undercroft.flags.dependencies import (
+    FlagFilterDep,
     FlagServiceDep,
     FollowCommit,
     ReaderDep,
@@ -12,9 +11,9 @@ from undercroft.flags.dependencies import (
     WriterDep,
 )
 from undercroft.flags.models import Flag
-from undercroft.flags.schemas import FlagCreate, FlagRead, FlagUpdate
+from undercroft.flags.schemas import FlagCreate, FlagPage, FlagRead, FlagUpdate
 from undercroft.shared.idempotency import ServiceRoute
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import IfMatch, etag_for
 
 router = APIRouter(prefix="/v1/flags", tags=["flags"], route_class=ServiceRoute)
@@ -25,11 +24,10 @@ async def list_flags(
     _: ReaderDep,
     page: PageParamsDep,
     repositories: RepositoriesDep,
-    tag: Annotated[str | None, Query(description="Only flags with this tag.")] = None,
-    archived: Annotated[bool, Query(description="Archived flags instead of those in use.")] = False,  # noqa: FBT002
-) -> Page[FlagRead]:
+    matching: FlagFilterDep,
+) -> FlagPage:
     """List flags in the order they were created."""
-    return (await repositories.flags.list(page, is_archived=archived, tag=tag)).of(FlagRead)
+    return FlagPage.of(await repositories.flags.list(page, matching=matching))
 
 
 @router.post("", status_code=201)

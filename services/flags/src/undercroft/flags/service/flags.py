@@ -64,7 +64,7 @@ class FlagService:
             for name, value in wanted.items():
                 setattr(flag, name, value)
             await self._move(flag, drawn.at if is_archived else None, is_moved=is_moved)
-        return flag
+        return await self._flags.get(key)
 
     async def archive(self, key: str, *, if_match: str | None) -> None:
         """Take a flag out of every environment; archiving it again changes nothing."""

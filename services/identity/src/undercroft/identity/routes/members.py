@@ -9,8 +9,10 @@ from undercroft.identity.schemas.members import (
     InvitationAccepted,
     InvitationCreate,
     InvitationId,
+    InvitationPage,
     InvitationRead,
     InvitationSeen,
+    MemberPage,
     MemberRead,
     MemberUpdate,
 )
@@ -19,7 +21,7 @@ from undercroft.identity.schemas.users import LinkToken
 from undercroft.shared.auth import public
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.ids import TypeId
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import etag_for
 
 members = APIRouter(
@@ -37,9 +39,9 @@ invitation_links = APIRouter(prefix="/v1/invitations", tags=["invitations"], rou
 @members.get("")
 async def list_members(
     organization_id: OrganizationId, principal: Reader, service: MemberServiceDep, page: PageParamsDep
-) -> Page[MemberRead]:
+) -> MemberPage:
     """List the members of an organization."""
-    return await service.list(page, organization_id=organization_id, principal=principal)
+    return MemberPage.of(await service.list(page, organization_id=organization_id, principal=principal))
 
 
 @member.get("")
@@ -95,10 +97,9 @@ async def invite(
 @invitations.get("")
 async def list_invitations(
     organization_id: OrganizationId, principal: Reader, service: InvitationServiceDep, page: PageParamsDep
-) -> Page[InvitationRead]:
+) -> InvitationPage:
     """List open invitations, oldest first."""
-    found = await service.list(page, organization_id=organization_id, principal=principal)
-    return found.of(InvitationRead)
+    return InvitationPage.of(await service.list(page, organization_id=organization_id, principal=principal))
 
 
 @invitations.delete("/{invitation_id}", status_code=204)

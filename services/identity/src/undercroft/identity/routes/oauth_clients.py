@@ -8,6 +8,7 @@ from undercroft.identity.models.oauth import OAuthClient
 from undercroft.identity.schemas.oauth_clients import (
     OAuthClientCreate,
     OAuthClientId,
+    OAuthClientPage,
     OAuthClientRead,
     OAuthClientRotate,
     OAuthClientUpdate,
@@ -16,7 +17,7 @@ from undercroft.identity.schemas.oauth_clients import (
 from undercroft.identity.service.oauth.clients import RegisteredClient
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.ids import TypeId
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import etag_for
 
 router = APIRouter(prefix="/v1/oauth-clients", tags=["OAuth clients"], route_class=ServiceRoute)
@@ -35,9 +36,9 @@ async def create_oauth_client(
 @router.get("")
 async def list_oauth_clients(
     owner: ClientReader, service: OAuthClientServiceDep, page: PageParamsDep
-) -> Page[OAuthClientRead]:
+) -> OAuthClientPage:
     """List OAuth clients, oldest first."""
-    return (await service.list(page, owner=owner)).of(OAuthClientRead)
+    return OAuthClientPage.of(await service.list(page, owner=owner))
 
 
 @router.get("/{client_id}")

@@ -14,12 +14,13 @@ from undercroft.identity.schemas.sessions import (
     SessionCreate,
     SessionCreated,
     SessionId,
+    SessionPage,
     SessionRead,
 )
 from undercroft.shared.auth import public
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.ids import TypeId
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=ServiceRoute)
 
@@ -57,11 +58,11 @@ async def passkey_sign_in_options(passkeys: PasskeyServiceDep, response: Respons
 
 
 @router.get("")
-async def list_sessions(person: PersonDep, wiring: WiringDep, page: PageParamsDep) -> Page[SessionRead]:
+async def list_sessions(person: PersonDep, wiring: WiringDep, page: PageParamsDep) -> SessionPage:
     """List the devices on which you are signed in, oldest first."""
     current = await wiring.sessions.current(person)
     found = await wiring.sessions.list(page, user_id=person.user_id)
-    return Page[SessionRead](
+    return SessionPage(
         items=[_show(session, current) for session in found.items], next_cursor=found.next_cursor
     )
 

@@ -9,10 +9,17 @@ from undercroft.identity.dependencies.callers import IfMatch, Operator
 from undercroft.identity.dependencies.devices import DeviceDep
 from undercroft.identity.dependencies.members import InvitationServiceDep
 from undercroft.identity.models.users import User
-from undercroft.identity.schemas.users import UserCreate, UserId, UserRead, UserRegistered, UserUpdate
+from undercroft.identity.schemas.users import (
+    UserCreate,
+    UserId,
+    UserPage,
+    UserRead,
+    UserRegistered,
+    UserUpdate,
+)
 from undercroft.shared.auth import public
 from undercroft.shared.idempotency import ServiceRoute
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import etag_for
 
 router = APIRouter(prefix="/v1/users", tags=["users"], route_class=ServiceRoute)
@@ -41,9 +48,9 @@ async def list_users(
     wiring: WiringDep,
     page: PageParamsDep,
     email: Annotated[str | None, Query(max_length=1_000, description="Whoever has this address.")] = None,
-) -> Page[UserRead]:
+) -> UserPage:
     """List people, oldest first."""
-    return (await wiring.people.list(page, email=email)).of(UserRead)
+    return UserPage.of(await wiring.people.list(page, email=email))
 
 
 @router.get("/{user_id}")

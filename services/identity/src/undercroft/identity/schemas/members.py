@@ -9,6 +9,7 @@ from undercroft.identity.domain.roles import Role
 from undercroft.identity.schemas.organizations import OrganizationId
 from undercroft.identity.schemas.users import Email, UserId
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 InvitationId = Annotated[UUID, IdOf("inv")]
@@ -24,6 +25,10 @@ class MemberRead(WireModel):
     is_disabled: bool
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class MemberPage(Page[MemberRead]):
+    """Some members and where the list goes on."""
 
 
 class MemberUpdate(RequestModel):
@@ -49,6 +54,10 @@ class InvitationRead(WireModel):
     invited_by: str
     expires_at: Timestamp
     created_at: Timestamp
+
+
+class InvitationPage(Page[InvitationRead]):
+    """Some invitations and where the list goes on."""
 
 
 class InvitationSeen(WireModel):

@@ -10,6 +10,7 @@ from undercroft.identity.domain.oauth.clients import AUTHORIZATION_CODE, REFRESH
 from undercroft.identity.domain.signing_keys import Algorithm
 from undercroft.identity.schemas.organizations import Name, OrganizationId
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 OAuthClientId = Annotated[UUID, IdOf("client")]
@@ -98,6 +99,10 @@ class OAuthClientRead(WireModel):
     created_by: str
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class OAuthClientPage(Page[OAuthClientRead]):
+    """Some OAuth clients and where the list goes on."""
 
 
 class OAuthClientWithSecret(OAuthClientRead):

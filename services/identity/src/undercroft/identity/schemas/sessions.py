@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 from undercroft.identity.schemas.organizations import OrganizationId
 from undercroft.identity.schemas.users import Password, UserId
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 SessionId = Annotated[UUID, IdOf("ses")]
@@ -70,6 +71,10 @@ class SessionRead(WireModel):
     last_seen_at: Timestamp = Field(description="Accurate to some minutes.")
     expires_at: Timestamp
     created_at: Timestamp
+
+
+class SessionPage(Page[SessionRead]):
+    """Some devices and where the list goes on."""
 
 
 class PasskeyOptions(WireModel):

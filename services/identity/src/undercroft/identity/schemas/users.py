@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from undercroft.identity.domain.emails import normalise_address
 from undercroft.identity.schemas.organizations import Name, OrganizationId
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 UserId = Annotated[UUID, IdOf("usr")]
@@ -74,6 +75,10 @@ class UserRead(WireModel):
     is_disabled: bool
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class UserPage(Page[UserRead]):
+    """Some people and where the list goes on."""
 
 
 class UserUpdate(RequestModel):

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "485e0c08090f"
-down_revision = "e234ee09e8ff"
+down_revision = "57e0a83f1cd4"
 branch_labels = None
 depends_on = None
 
