@@ -101,7 +101,7 @@ class FakeIdentity:
         app = FastAPI(title="identity")
         app.post("/internal/api-keys/verify")(self._verify)
         app.post("/internal/access")(self._look_up)
-        app.get("/.well-known/jwks.json")(self._key_set)
+        app.get("/.well-known/jwks.json", include_in_schema=False)(self._key_set)
         app.get("/internal/events")(self._events)
 
         @app.get("/v1/organizations", tags=["organizations"])

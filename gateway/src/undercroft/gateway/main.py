@@ -19,7 +19,7 @@ from undercroft.gateway.auth.resolving import KeyResolver, TokenResolver
 from undercroft.gateway.auth.tokens import TokenVerifier
 from undercroft.gateway.compositions.status import StatusComposition, StatusPage
 from undercroft.gateway.limits import Limiter
-from undercroft.gateway.openapi import MergedDocument
+from undercroft.gateway.openapi.document import MergedDocument
 from undercroft.gateway.proxy.cors import CorsPolicies
 from undercroft.gateway.proxy.forward import Forwarder, Upstream
 from undercroft.gateway.proxy.pipeline import Pipeline, Stages
@@ -66,7 +66,9 @@ def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport
     parts.connect(app.state.principal_signer, urls)
     app.state.status = StatusComposition(parts.clients, lambda: _own_readiness(app))
     app.state.status_page = StatusPage()
-    app.state.merged_document = MergedDocument(parts.clients, routes, own=app.openapi, version=VERSION)
+    app.state.merged_document = MergedDocument(
+        parts.clients, routes, own=app.openapi, version=VERSION, issuer=settings.issuer
+    )
     stages = parts.stages(routes, app.state.principal_signer, app.state.telemetry, urls)
     app.state.pipeline = Pipeline(partial(FastAPI.__call__, app), stages=stages)
     return app

@@ -31,8 +31,10 @@ from undercroft.identity.routes import (
     sessions,
     users,
 )
+from undercroft.identity.routes.oauth import authorize, consent_page, device_page, logout
 from undercroft.identity.routes.oauth.shortcut import PROTOCOL, ProtocolShortcut
-from undercroft.identity.routes.pages import assets
+from undercroft.identity.routes.pages import account, assets, joining, passwords, sign_in
+from undercroft.identity.routes.pages import second_factors as second_factor_pages
 from undercroft.identity.service.signing import COMMAND_ACTOR
 from undercroft.identity.service.verification import LastUses
 from undercroft.identity.settings import IdentitySettings
@@ -85,8 +87,18 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             members.invitations,
             members.invitation_links,
             assets.router,
+            sign_in.router,
+            joining.router,
+            passwords.router,
+            account.router,
+            second_factor_pages.router,
             oauth_clients.router,
             *PROTOCOL,
+            authorize.router,
+            consent_page.router,
+            device_page.router,
+            logout.router,
+            logout.pages,
             feed_router(outbox),
         ),
         lifespan=_lifespan,

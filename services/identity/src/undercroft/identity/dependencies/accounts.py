@@ -1,6 +1,7 @@
 """How routes come by the use cases of accounts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 
@@ -8,12 +9,13 @@ from fastapi import Depends, FastAPI, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.identity.clients.attempts import CachedAttempts
-from undercroft.identity.dependencies.devices import session_secret
+from undercroft.identity.dependencies.devices import device, session_secret
 from undercroft.identity.dependencies.mail import postbox
 from undercroft.identity.domain.attempts import AttemptLimit
 from undercroft.identity.domain.sealing import Sealer
-from undercroft.identity.domain.sign_in import Person, SignedIn
+from undercroft.identity.domain.sign_in import Device, Person, SignedIn
 from undercroft.identity.errors.accounts import NotAPersonError
+from undercroft.identity.errors.pages import SignInNeededError
 from undercroft.identity.repository.credentials import CredentialRepository
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.memberships import MembershipRepository
@@ -66,6 +68,7 @@ def install_accounts(app: FastAPI) -> None:
     app.state.attempts = CachedAttempts(*app.state.caches)
     app.state.totp_sealer = Sealer(derive_key(settings.secret_key, "totp"))
     app.state.passkey_sealer = Sealer(derive_key(settings.secret_key, "passkeys"))
+    app.state.page_sealer = Sealer(derive_key(settings.secret_key, "pages"))
     app.state.device_sealer = Sealer(derive_key(settings.secret_key, "known-devices"))
 
 
@@ -240,6 +243,22 @@ async def signed_in(request: Request) -> SignedIn | None:
         return await Wiring(request.app, database, session).sessions.find_by_cookie(secret)
 
 
+async def page_person(request: Request, found: Annotated[SignedIn | None, Depends(signed_in)]) -> Person:
+    """Admit whoever is signed in to a page; raises `SignInNeededError`, which leads there and back."""
+    if found is None:
+        query = f"?{request.url.query}" if request.url.query else ""
+        # What a form would have done is not repeated after signing in: its page is shown again.
+        raise SignInNeededError(f"{request.url.path}{query}" if request.method == "GET" else "/account")
+    return Person(found.user_id, signed_in=found)
+
+
+async def page_device(request: Request, found: Annotated[SignedIn | None, Depends(signed_in)]) -> Device:
+    """Return the browser behind a page, with the session that is open in it."""
+    return replace(device(request), signed_in=found)
+
+
+PagePersonDep = Annotated[Person, Depends(page_person)]
+PageDeviceDep = Annotated[Device, Depends(page_device)]
 WiringDep = Annotated[Wiring, Depends(wiring)]
 PersonDep = Annotated[Person, Depends(person)]
 SignedInDep = Annotated[SignedIn | None, Depends(signed_in)]

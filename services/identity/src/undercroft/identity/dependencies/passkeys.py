@@ -10,8 +10,8 @@ from undercroft.identity.service.passkeys import PasskeyPolicy, PasskeyService, 
 from undercroft.identity.service.totp import TotpService, TotpTools
 
 
-async def passkey_service(wiring: WiringDep) -> PasskeyService:
-    """Build the use cases of passkeys for one request."""
+def passkey_service_of(wiring: Wiring) -> PasskeyService:
+    """Build the use cases of passkeys in a transaction."""
     settings = wiring.settings
     tools = PasskeyTools(
         passkeys=PasskeyRepository(wiring.session),
@@ -25,6 +25,11 @@ async def passkey_service(wiring: WiringDep) -> PasskeyService:
     )
     policy = PasskeyPolicy(settings.issuer, settings.branding_name, settings.max_passkeys)
     return PasskeyService(tools, policy, clock=wiring.clock)
+
+
+async def passkey_service(wiring: WiringDep) -> PasskeyService:
+    """Build the use cases of passkeys for one request."""
+    return passkey_service_of(wiring)
 
 
 def totp_service_of(wiring: Wiring) -> TotpService:

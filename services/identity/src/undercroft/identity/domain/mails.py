@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from urllib.parse import quote
 
 
 class MailKind(StrEnum):
@@ -43,13 +44,14 @@ class MailTexts:
     brand: str
     issuer: str
 
-    def verify_address(self, name: str, token: str, *, life: str) -> MailText:
-        """Ask whoever registered to prove that they read this address."""
+    def verify_address(self, name: str, token: str, *, life: str, onward: str = "") -> MailText:
+        """Ask whoever registered to prove that they read this address; `onward` is where they came from."""
+        further = f"&continue={quote(onward, safe='')}" if onward else ""
         return MailText(
             subject=f"Confirm your address for {self.brand}",
             greeting=f"Hello {name},",
             before=(f"you registered at {self.brand} with this address. Confirm it to open your account.",),
-            link=f"{self.issuer}/verify-email?token={token}",
+            link=f"{self.issuer}/verify-email?token={token}{further}",
             link_label="Confirm my address",
             after=(
                 f"The link works for {life}.",

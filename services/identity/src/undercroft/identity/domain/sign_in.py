@@ -34,6 +34,8 @@ class Device:
     user_agent: str
     # Proof that this browser signed in to some account before.
     known_device: str | None = None
+    # The session that is open in this browser: signing in again renews it.
+    signed_in: SignedIn | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Rows of sessions, and the grants that end with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -76,6 +76,12 @@ class SessionRepository:
             statement.values(last_seen_at=now, expires_at=expires_at),
             execution_options={"synchronize_session": False},
         )
+
+    async def renew(self, session_id: UUID, values: Mapping[str, object]) -> bool:
+        """Change a session that is still there; False when it is not."""
+        statement = update(Session).where(Session.id == session_id).values(values).returning(Session.id)
+        result = await self._session.execute(statement, execution_options={"synchronize_session": False})
+        return result.one_or_none() is not None
 
     async def find_authentication(self, grant_id: UUID, *, user_id: UUID) -> Authentication | None:
         """Return when a grant's person last authenticated on the device behind it."""

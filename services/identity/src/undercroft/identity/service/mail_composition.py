@@ -76,7 +76,10 @@ class MailComposer:
         if user is not None:
             return self._texts.already_registered(user.name)
         life = human_duration(self._lives.registration.total_seconds())
-        return self._texts.verify_address(request.values["name"], request.values["token"], life=life)
+        onward = request.values.get("onward", "")
+        return self._texts.verify_address(
+            request.values["name"], request.values["token"], life=life, onward=onward
+        )
 
     async def _registration_again(self, recipient: str) -> MailText | None:
         key, now = email_key(recipient), self._clock()

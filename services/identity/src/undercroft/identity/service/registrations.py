@@ -62,8 +62,8 @@ class RegistrationService:
         self._policy = policy
         self._clock = clock
 
-    async def register(self, new: UserCreate, *, device: Device) -> UUID:
-        """Let somebody register; returns the id that the user will have.
+    async def register(self, new: UserCreate, *, device: Device, onward: str = "") -> UUID:
+        """Let somebody register; returns the id that the user will have. `onward` is a path for after the mail.
 
         Raises `SignUpClosedError`, `UnprocessableError`, `TooManyAttemptsError` and `HashingBusyError`, none of which
         depends on whether the address is known.
@@ -86,7 +86,9 @@ class RegistrationService:
             expires_at=self._clock() + self._policy.life,
         )
         await self._tools.registrations.add(registration)
-        await self._tools.postbox.put(new.email, MailKind.REGISTRATION, name=new.name, token=token)
+        await self._tools.postbox.put(
+            new.email, MailKind.REGISTRATION, name=new.name, token=token, onward=onward
+        )
         return registration.id
 
     async def send_again(self, address: str, *, device: Device) -> None:

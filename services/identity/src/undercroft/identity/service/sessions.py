@@ -61,8 +61,26 @@ class SessionService:
         self._clock = clock
 
     async def open(self, user_id: UUID, *, methods: Sequence[str], device: Device) -> OpenedSession:
-        """Sign somebody in on a device."""
+        """Sign somebody in on a device; whoever was signed in there before is not any more.
+
+        The same person keeps the session, under a new cookie: what was granted to clients in it goes on.
+        """
         secret, now = new_secret(), self._clock()
+        here = device.signed_in
+        if here is not None and here.user_id == user_id:
+            expires_at = now + min(self._policy.life, self._policy.idle)
+            renewed = {
+                "secret_hash": hash_of(secret),
+                "methods": list(methods),
+                "authenticated_at": now,
+                "last_seen_at": now,
+                "created_at": now,
+                "expires_at": expires_at,
+            }
+            if await self._sessions.renew(here.session_id, renewed):
+                return OpenedSession(here.session_id, user_id, secret, tuple(methods), now, expires_at)
+        elif here is not None:
+            await self.end_all(here.user_id, actor=user_subject(here.user_id), only=here.session_id)
         session = Session(
             id=new_uuid7(),
             user_id=user_id,
@@ -127,9 +145,12 @@ class SessionService:
             raise SessionNotFoundError("There is no such session.")
         await self._end(found, user_id=user_id, actor=user_subject(user_id))
 
-    async def end_all(self, user_id: UUID, *, actor: str, besides: UUID | None = None) -> None:
-        """Sign somebody out everywhere, or everywhere else."""
-        await self._end(await self._sessions.ids_of(user_id, besides=besides), user_id=user_id, actor=actor)
+    async def end_all(
+        self, user_id: UUID, *, actor: str, besides: UUID | None = None, only: UUID | None = None
+    ) -> None:
+        """Sign somebody out everywhere, everywhere else, or in one place if that is still open."""
+        found = await self._sessions.ids_of(user_id, only=only, besides=besides)
+        await self._end(found, user_id=user_id, actor=actor)
 
     async def end_everything(self, user_id: UUID, *, actor: str) -> None:
         """Sign somebody out everywhere and end what they granted to clients, offline access too."""

@@ -107,7 +107,7 @@ class SignInService:
         and `HashingBusyError`.
         """
         user = await self.check_password(given, device=device)
-        return await self._finish(user, code, device=device)
+        return await self.finish(user, code, device=device)
 
     async def check_password(self, given: PasswordSignIn, *, device: Device) -> User:
         """Return whose address and password these are, with the row locked; raises what `sign_in` raises."""
@@ -134,15 +134,10 @@ class SignInService:
         except UserNotFoundError:
             raise InvalidCredentialsError("The account is gone.") from None
         _require_enabled(user)
-        return await self._finish(user, code, device=device)
+        return await self.finish(user, code, device=device)
 
-    async def open(self, user: User, *, methods: tuple[str, ...], device: Device) -> SignedInUser:
-        """Open a session for somebody who has proved who they are."""
-        _require_enabled(user)
-        session = await self._sessions.open(user.id, methods=methods, device=device)
-        return SignedInUser(user, session, issue_known_device(self._tools.device_sealer, user.email_key))
-
-    async def _finish(self, user: User, code: SecondFactorCode, *, device: Device) -> SignedInUser:
+    async def finish(self, user: User, code: SecondFactorCode, *, device: Device) -> SignedInUser:
+        """Open a session for a user whose password was right; raises what `sign_in` raises."""
         methods: tuple[str, ...] = (Method.PASSWORD,)
         if user.totp_enabled_at is not None:
             if code.is_missing:
@@ -151,6 +146,12 @@ class SignInService:
                 raise InvalidCredentialsError("The code is wrong or was used before.")
             methods = (Method.PASSWORD, Method.ONE_TIME_CODE, Method.SEVERAL_FACTORS)
         return await self.open(user, methods=methods, device=device)
+
+    async def open(self, user: User, *, methods: tuple[str, ...], device: Device) -> SignedInUser:
+        """Open a session for somebody who has proved who they are."""
+        _require_enabled(user)
+        session = await self._sessions.open(user.id, methods=methods, device=device)
+        return SignedInUser(user, session, issue_known_device(self._tools.device_sealer, user.email_key))
 
     async def _accept(self, credentials: Credentials, verdict: Verdict) -> User:
         try:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from typing_extensions import override
 
-from undercroft.identity.errors.pages import FormExpiredError, FormMalformedError
+from undercroft.identity.errors.accounts import RecentSignInRequiredError
+from undercroft.identity.errors.pages import FormExpiredError, FormMalformedError, SignInNeededError
 from undercroft.identity.routes.pages.form_tokens import FORM_FIELD, is_own_form
-from undercroft.identity.routes.pages.rendering import render
+from undercroft.identity.routes.pages.rendering import render, see_other
 from undercroft.shared.errors import BadRequestError, InternalError, ServiceError
 from undercroft.shared.logs import get_logger
 
@@ -35,12 +36,22 @@ class PageRoute(APIRoute):
         async def handler(request: Request) -> Response:
             try:
                 return await original(request)
+            except SignInNeededError as error:
+                return see_other(sign_in_path(error.onward, again=error.again))
+            except RecentSignInRequiredError:
+                return see_other(sign_in_path("/account", again=True))
             except ServiceError as error:
                 return error_page(request, error)
             except RequestValidationError:
                 return error_page(request, BadRequestError("This address is not complete."))
 
         return handler
+
+
+def sign_in_path(onward: str, *, again: bool = False) -> str:
+    """Return the path of the sign-in page that leads on to another; `again` asks even whoever is signed in."""
+    query = {"continue": onward, **({"again": "1"} if again else {})}
+    return f"/sign-in?{urlencode(query)}"
 
 
 def error_page(request: Request, error: ServiceError) -> Response:

@@ -1,10 +1,12 @@
 """How a page is made: one template environment, and the headers that every page is sent with."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from undercroft.identity.routes.pages.assets import asset_path
 from undercroft.identity.routes.pages.form_tokens import FORM_FIELD, form_token, remember_form_secret
 from undercroft.identity.settings import IdentitySettings
+from undercroft.shared.ids import TypeId
 
 PAGE_HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -26,13 +29,24 @@ PAGE_HEADERS: Final = {
 @cache
 def environment() -> Environment:
     """Return the environment of all templates; everything that is put into one is escaped."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(str(files("undercroft.identity").joinpath("templates")))),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["moment"] = _moment
+    made.filters["type_id"] = _type_id
+    return made
+
+
+def _moment(value: datetime) -> str:
+    return f"{value.day} {value:%B %Y, %H:%M} UTC"
+
+
+def _type_id(value: UUID, prefix: str) -> str:
+    return str(TypeId(prefix, value))
 
 
 def content_security_policy(form_targets: Sequence[str] = ()) -> str:

@@ -1,39 +1,18 @@
-"""One OpenAPI 3.1 document for the whole platform, merged from what each service says about itself."""
+"""Merging services' documents: only what a route leads to, without two meanings of one name."""
 
-import asyncio
-import hashlib
-import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from undercroft.gateway.compositions.engine import Part, run_parts
-from undercroft.gateway.routes_table import OWN_VIEWS, MatchedRoute, Place, RouteTable
-from undercroft.shared.http_client import ServiceClient
-from undercroft.shared.serialization import dumps, loads
+from undercroft.gateway.openapi.security import (
+    ANY_CREDENTIALS,
+    Document,
+    security_of,
+    security_schemes,
+)
+from undercroft.gateway.routes_table import MatchedRoute, Place, RouteTable
 
-Document: TypeAlias = dict[str, Any]  # JSON whose shape is OpenAPI's
-
-MISSING_EXTENSION: Final = "x-undercroft-missing"
-
-_FETCH_SECONDS = 5.0
-_FRESH_SECONDS = 60.0
-_RETRY_SECONDS = 2.0
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _REFERENCE_PREFIX = "#/components/"
-_SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
-_SECURITY_SCHEMES = {
-    "bearer": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "An API key (`uc_...`) as `Authorization: Bearer`.",
-    },
-    "apiKey": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-API-Key",
-        "description": "The same key in a header of its own.",
-    },
-}
 _PROBLEM_SCHEMA = {
     "type": "object",
     "description": "A problem document (RFC 9457).",
@@ -57,7 +36,7 @@ _PROBLEM_RESPONSE = {
 }
 
 
-def merge(documents: Mapping[str, Document], routes: RouteTable, *, version: str) -> Document:
+def merge(documents: Mapping[str, Document], routes: RouteTable, *, version: str, issuer: str) -> Document:
     """Merge services' documents (by upstream name) into the platform's.
 
     Only what a route leads to is shown. Component names and operation ids stay as they are unless two services use
@@ -73,11 +52,11 @@ def merge(documents: Mapping[str, Document], routes: RouteTable, *, version: str
         "tags": [],
         "paths": {},
         "components": {
-            "securitySchemes": _SECURITY_SCHEMES,
+            "securitySchemes": security_schemes(issuer),
             "schemas": {_PROBLEM_NAME: _PROBLEM_SCHEMA},
             "responses": {_PROBLEM_NAME: _PROBLEM_RESPONSE},
         },
-        "security": _SECURITY,
+        "security": ANY_CREDENTIALS,
     }
     operation_ids: set[str] = set()
     for service, document in documents.items():
@@ -114,9 +93,10 @@ def _public_operation(
         operation_ids.add(identifier)
     public.setdefault("tags", [service])
     auth = matched.route.auth
-    if auth == "public":
-        public["security"] = []
-    elif isinstance(auth, frozenset):
+    security = security_of(auth)
+    if security is not None:
+        public["security"] = security
+    if isinstance(auth, frozenset):
         public["x-required-scopes"] = sorted(auth)
     reference = {"$ref": f"{_REFERENCE_PREFIX}responses/{_PROBLEM_NAME}"}
     public["responses"] = {**public.get("responses", {}), "default": reference}
@@ -187,55 +167,3 @@ def _rewrite(value: Any, names: Mapping[str, str]) -> Any:  # any JSON
 def _merge_tags(merged: list[Document], tags: Iterable[Document]) -> None:
     known = {tag["name"] for tag in merged}
     merged.extend(tag for tag in tags if tag["name"] not in known)
-
-
-class MergedDocument:
-    """The platform's document, fetched when asked for and kept for a minute; an incomplete one for two seconds."""
-
-    def __init__(
-        self,
-        clients: Mapping[str, ServiceClient],
-        routes: RouteTable,
-        *,
-        own: Callable[[], Document],
-        version: str,
-    ) -> None:
-        self._clients = clients
-        self._routes = routes
-        self._own = own
-        self._version = version
-        self._content = b""
-        self._etag = ""
-        self._fresh_until = 0.0
-        self._lock = asyncio.Lock()
-
-    async def read(self) -> tuple[bytes, str]:
-        """Return the document as JSON, and its entity tag."""
-        async with self._lock:
-            if time.monotonic() >= self._fresh_until:
-                await self._fetch()
-        return self._content, self._etag
-
-    async def _fetch(self) -> None:
-        parts = [
-            Part(name=name, load=_loader(client), timeout_seconds=_FETCH_SECONDS)
-            for name, client in self._clients.items()
-        ]
-        outcomes = await run_parts(parts)
-        documents: dict[str, Document] = {
-            name: outcome.value for name, outcome in outcomes.items() if isinstance(outcome.value, dict)
-        }
-        missing = sorted(set(outcomes) - set(documents))
-        merged = merge({OWN_VIEWS: self._own(), **documents}, self._routes, version=self._version)
-        if missing:
-            merged[MISSING_EXTENSION] = missing
-        self._content = dumps(merged)
-        self._etag = f'"{hashlib.sha256(self._content).hexdigest()[:32]}"'
-        self._fresh_until = time.monotonic() + (_RETRY_SECONDS if missing else _FRESH_SECONDS)
-
-
-def _loader(client: ServiceClient) -> Callable[[], Any]:
-    async def load() -> Any:
-        return loads((await client.send("GET", "/openapi.json")).content)
-
-    return load
