@@ -1,6 +1,8 @@
 """Routes whose authentication is identity's own business: what it is sent and what it answers pass untouched."""
 
 import asyncio
+from functools import partial
+from importlib.resources import files
 
 import httpx
 import pytest
@@ -204,7 +206,6 @@ async def test_a_crash_is_a_server_error(gateway: Gateway, monkeypatch: pytest.M
         ("POST", "/v1/email-verifications"),
         ("PUT", "/v1/email-verifications/token"),
         ("GET", "/v1/invitations/token"),
-        ("POST", "/v1/invitations/token/accept"),
     ],
 )
 async def test_what_comes_before_signing_in_needs_no_credentials(gateway: Gateway, method: str, path: str):
@@ -224,6 +225,7 @@ async def test_what_comes_before_signing_in_needs_no_credentials(gateway: Gatewa
         ("DELETE", "/v1/sessions/ses_1"),
         ("GET", "/v1/oauth-clients"),
         ("POST", "/v1/oauth-clients"),
+        ("POST", "/v1/invitations/token/accept"),
     ],
 )
 async def test_everything_else_needs_credentials(gateway: Gateway, method: str, path: str):
@@ -245,14 +247,21 @@ async def test_signing_in_sets_cookies(gateway: Gateway):
     assert seen(gateway, "cookie") == ["known=1"]
 
 
-async def test_credentials_that_are_optional_are_checked_when_they_are_sent(gateway: Gateway):
-    path = "/v1/invitations/token"
-    token = gateway.identity.issuer.token()
-    known = await gateway.client.get(path, headers={"Authorization": f"Bearer {token}"})
-    assert known.status_code == 200
-    assert len(seen(gateway, "undercroft-principal")) == 1
-    wrong = await gateway.client.get(path, headers={"Authorization": "Bearer x"})
-    assert (wrong.status_code, wrong.json()["code"]) == (401, "credentials_invalid")
+async def test_credentials_that_are_optional_are_checked_when_they_are_sent(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+):
+    shipped = files("undercroft.gateway").joinpath("routes.toml").read_text()
+    own = '[[routes]]\nprefix = "/catalog"\nupstream = "flags"\nauth = "optional"\nmethods = ["GET"]\n'
+    monkeypatch.setattr("undercroft.gateway.main.load_routes", partial(load_routes, text=shipped + own))
+    async with start_gateway() as gateway:
+        token = gateway.identity.issuer.token()
+        anonymous = await gateway.client.get("/catalog")
+        assert (anonymous.status_code, gateway.flags.header("undercroft-principal")) == (200, None)
+        known = await gateway.client.get("/catalog", headers={"Authorization": f"Bearer {token}"})
+        assert known.status_code == 200
+        assert gateway.flags.header("undercroft-principal") is not None
+        wrong = await gateway.client.get("/catalog", headers={"Authorization": "Bearer x"})
+        assert (wrong.status_code, wrong.json()["code"]) == (401, "credentials_invalid")
 
 
 async def test_passwords_are_not_tried_without_end(gateway: Gateway):
