@@ -28,6 +28,7 @@ from undercroft.identity.service.oauth.authorization import (
 from undercroft.identity.service.oauth.client_credentials import ClientCredentialsService
 from undercroft.identity.service.oauth.codes import CodeService
 from undercroft.identity.service.oauth.connected_apps import ConnectedAppService
+from undercroft.identity.service.oauth.device_decisions import DeviceDecisions
 from undercroft.identity.service.oauth.devices import DevicePolicy, DeviceService, TypedCodes
 from undercroft.identity.service.oauth.directory import ClientDirectory
 from undercroft.identity.service.oauth.introspection import (
@@ -77,7 +78,7 @@ class OAuthWiring:
         self._policy: TokenPolicy = app.state.token_policy
         self._session = session
         self._grants = GrantRepository(session)
-        self._people = PeopleRepository(session)
+        self.people = PeopleRepository(session)
         self._events = EventRepository(session)
         self._reader: TokenReader = app.state.token_reader
         self._clock = app.state.clock
@@ -104,6 +105,18 @@ class OAuthWiring:
         return DeviceService(rows, self._grants, self.tokens, policy, clock=self._clock)
 
     @property
+    def device_decisions(self) -> DeviceDecisions:
+        """Deciding about devices."""
+        rows = DeviceRepository(self._session)
+        return DeviceDecisions(
+            rows,
+            self._grants,
+            self.authorization,
+            grant_seconds=self._policy.grant_seconds,
+            clock=self._clock,
+        )
+
+    @property
     def typed_codes(self) -> TypedCodes:
         """Codes that people type."""
         return TypedCodes(DeviceRepository(self._session), self._state.attempts, clock=self._clock)
@@ -112,7 +125,7 @@ class OAuthWiring:
     def introspection(self) -> IntrospectionService:
         """Telling about tokens."""
         rows = IntrospectionRepositories(
-            access=AccessRepository(self._session), grants=self._grants, people=self._people
+            access=AccessRepository(self._session), grants=self._grants, people=self.people
         )
         return IntrospectionService(rows, self._reader, issuer=self._policy.issuer, clock=self._clock)
 
@@ -126,7 +139,7 @@ class OAuthWiring:
         """Telling about people."""
         access = AccessRepository(self._session)
         return UserinfoService(
-            access, self._grants, self._people, self._reader, issuer=self._policy.issuer, clock=self._clock
+            access, self._grants, self.people, self._reader, issuer=self._policy.issuer, clock=self._clock
         )
 
     @property
@@ -146,7 +159,7 @@ class OAuthWiring:
             grants=self._grants,
             codes=CodeRepository(self._session),
             consents=ConsentRepository(self._session),
-            people=self._people,
+            people=self.people,
             events=self._events,
         )
         policy = AuthorizationPolicy(self._settings.authorization_code_seconds, self._policy.grant_seconds)
