@@ -44,6 +44,10 @@ class PageRoute(APIRoute):
                 return error_page(request, error)
             except RequestValidationError:
                 return error_page(request, BadRequestError("This address is not complete."))
+            except Exception as error:  # noqa: BLE001  people get a page, whatever broke
+                crash = InternalError()
+                crash.__cause__ = error
+                return error_page(request, crash)
 
         return handler
 

@@ -1,6 +1,6 @@
 """How a page is made: one template environment, and the headers that every page is sent with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -62,18 +62,28 @@ def content_security_policy(form_targets: Sequence[str] = ()) -> str:
     )
 
 
+class FormValues(dict[str, str]):
+    """What fields of a form hold."""
+
+    def __missing__(self, name: str) -> str:
+        """Return nothing for a field that was not filled in."""
+        return ""
+
+
 def render(
     request: Request,
     template: str,
     *,
     status: int = 200,
     form_targets: Sequence[str] = (),
+    values: Mapping[str, str] | None = None,
     **context: object,
 ) -> HTMLResponse:
     """Render `templates/<template>.html.jinja` as an answer.
 
     Every template knows `branding_name`, `asset(name)`, `form_field` and `form_token` (put both into each form, the
-    macro `hidden_token()` does), `errors` (field -> sentence) and `notice`.
+    macro `hidden_token()` does), `errors` (field -> sentence), `notice`, and `values`: what fields hold, nothing for
+    those that are not named.
     """
     settings: IdentitySettings = request.app.state.settings
     token, new_secret = form_token(request)
@@ -88,8 +98,8 @@ def render(
                 "form_token": token,
                 "errors": {},
                 "notice": None,
-                "values": {},
                 **context,
+                "values": FormValues(values or {}),
             }
         )
     )
