@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from undercroft.shared.listeners import Names
 
 DbAction: TypeAlias = Literal["upgrade", "downgrade", "revision", "merge", "history", "check"]
+KeysAction: TypeAlias = Literal["list", "rotate"]
 LogFormat: TypeAlias = Literal["auto", "json", "console"]
 
 HEADS = "heads"
@@ -48,6 +49,15 @@ class DbOptions:
     revision: str = HEADS
     message: str = ""
     is_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeysOptions:
+    """The options of `keys`."""
+
+    action: KeysAction
+    data_directory: Path
+    database_url: str | None = field(default=None, repr=False)
 
 
 def environment(variable: str) -> str | None:
