@@ -21,6 +21,7 @@ from undercroft.identity.dependencies.tokens import install_tokens
 from undercroft.identity.models.base import idempotency_keys, outbox
 from undercroft.identity.routes import (
     api_keys,
+    grants,
     internal,
     links,
     me,
@@ -93,6 +94,7 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             account.router,
             second_factor_pages.router,
             oauth_clients.router,
+            grants.router,
             *PROTOCOL,
             authorize.router,
             consent_page.router,

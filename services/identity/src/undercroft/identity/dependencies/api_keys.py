@@ -13,6 +13,7 @@ from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.organizations import OrganizationRepository
 from undercroft.identity.schemas.organizations import OrganizationId
 from undercroft.identity.service.api_keys import ApiKeyService, KeyPolicy, KeyRepositories
+from undercroft.identity.service.derived_tokens import DerivedTokenService
 from undercroft.identity.service.operator_keys import OperatorKeyService
 from undercroft.identity.service.verification import VerificationService
 from undercroft.identity.settings import IdentitySettings
@@ -59,5 +60,14 @@ async def operator_keys(principal: Operator) -> KeyOwner:
     return KeyOwner(principal, None)
 
 
+async def derived_token_service(request: Request, session: SessionDep) -> DerivedTokenService:
+    """Build the use case of derived tokens for one request."""
+    state = request.app.state
+    return DerivedTokenService(
+        ApiKeyRepository(session), state.key_ring, state.token_policy, clock=state.clock
+    )
+
+
+DerivedTokenServiceDep = Annotated[DerivedTokenService, Depends(derived_token_service)]
 ApiKeyServiceDep = Annotated[ApiKeyService, Depends(api_key_service)]
 VerificationServiceDep = Annotated[VerificationService, Depends(verification_service, scope="function")]

@@ -61,6 +61,22 @@ class ApiKeyRotate(RequestModel):
     )
 
 
+class DerivedTokenCreate(RequestModel):
+    """A short-lived token that opens less than its key."""
+
+    scopes: Scopes = Field(description="Some of the key's scopes; none that manages keys.")
+    expires_in_seconds: Annotated[int, Field(ge=1, le=3_600)] = 600
+
+
+class DerivedToken(WireModel):
+    """An access token of a key; it ends with the key, and is good only from where the key is."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  a scheme
+    expires_in: int
+    scope: str
+
+
 class ApiKeyRead(WireModel):
     """An API key. `prefix` is how its secrets begin."""
 
