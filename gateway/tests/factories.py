@@ -8,7 +8,12 @@ from uuid import UUID
 
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
+from typing_extensions import override
 
+from undercroft.gateway.auth.credentials import Credential, Presented
+from undercroft.gateway.auth.proofs import ProofChecker
+from undercroft.shared.cache import make_cache
+from undercroft.shared.dpop import UsedProofs
 from undercroft.shared.ids import TypeId, new_uuid7
 from undercroft.shared.serialization import dumps
 
@@ -27,6 +32,7 @@ RSA = RSAKey.generate_key(2048)
 class _Lenient(jws.JWSRegistry):
     """Lets defects be signed."""
 
+    @override
     def check_header(self, header: dict[str, Any]) -> None: ...
 
 
@@ -81,6 +87,19 @@ class TokenIssuer:
             dumps({name: value for name, value in known.items() if value is not None}),
             key or signing_key,
         )
+
+
+class Nobody:
+    """A resolver that is never asked."""
+
+    async def resolve(self, presented: Presented) -> Credential:
+        raise AssertionError(presented)
+
+
+def no_proofs() -> ProofChecker:
+    """Return a checker for tests of what needs no proof."""
+    cache = make_cache(None, prefix="test")
+    return ProofChecker(UsedProofs(cache, cache, prefix="test"), addresses=())
 
 
 class Holder:

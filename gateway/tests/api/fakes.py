@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID
 
 from fastapi import FastAPI, Request, Response
 from gateway.tests.factories import GRANT, ORGANIZATION, USER, TokenIssuer

@@ -19,9 +19,12 @@ from gateway.tests.factories import (
 from joserfc.jwk import ECKey
 
 from undercroft.shared.auth import Principal, PrincipalKeys, PrincipalVerifier
+from undercroft.shared.ids import new_uuid7
 from undercroft.shared.testing import principal_keys
+from undercroft.shared.tokens import mint_token
 
-from .conftest import Gateway, StartGateway
+from .conftest import Gateway, StartGateway, freeze_limits
+from .fakes import refusal
 
 PATH = "/v1/flags"
 CHALLENGE = 'Bearer realm="undercroft"'
@@ -129,9 +132,10 @@ async def test_the_header_chooses_the_organization(gateway: Gateway):
     assert principal_behind(gateway).organization_id == ORGANIZATION.uuid
 
 
-@pytest.mark.parametrize("organization", ["", "acme", "org_x", USER, "é".encode()])
-async def test_what_names_no_organization_is_malformed(gateway: Gateway, organization: str | bytes):
-    headers = {**bearer(gateway.identity.issuer.token()), "X-Organization": organization}
+@pytest.mark.parametrize("organization", [b"", b"acme", b"org_x", USER.encode(), "é".encode()])
+async def test_what_names_no_organization_is_malformed(gateway: Gateway, organization: bytes):
+    token = gateway.identity.issuer.token()
+    headers = [(b"Authorization", f"Bearer {token}".encode()), (b"X-Organization", organization)]
     answer = await gateway.client.get(PATH, headers=headers)
     assert outcome(answer)[:2] == (400, "malformed_request")
 
@@ -214,6 +218,7 @@ async def test_an_identity_that_is_slow_is_not_waited_for(start_gateway: StartGa
 
 
 async def test_guessing_is_slow_and_an_expired_token_is_no_guess(gateway: Gateway):
+    freeze_limits(gateway)
     issuer = gateway.identity.issuer
     expired = bearer(issuer.token(exp=1))
     for _ in range(70):
@@ -235,3 +240,22 @@ async def test_issuer_and_audiences_are_settings(start_gateway: StartGateway):
         statuses = [(await gateway.client.get(PATH, headers=each)).status_code for each in (mine, default)]
         assert statuses == [200, 200]
         assert (await gateway.client.get(PATH, headers=foreign)).status_code == 401
+
+
+async def test_an_identity_that_answers_nonsense_admits_nobody(gateway: Gateway):
+    identity = gateway.identity
+    identity.access[USER, str(ORGANIZATION)] = {"kind": "user"}
+    answer = await gateway.client.get(PATH, headers=bearer(identity.issuer.token()))
+    assert outcome(answer)[:2] == (503, "unavailable")
+
+
+async def test_an_identity_that_knows_no_such_question_admits_nobody(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.tests.api.fakes.refusal", lambda _: refusal("not_found"))
+    identity = gateway.identity
+    identity.access.clear()
+    unknown_key = mint_token("live", new_uuid7()).text
+    for credential in (identity.issuer.token(), unknown_key):
+        answer = await gateway.client.get(PATH, headers=bearer(credential))
+        assert outcome(answer)[:2] == (503, "unavailable")

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from gateway.tests.factories import ORGANIZATION, OTHER_ORGANIZATION
+from gateway.tests.factories import ORGANIZATION, OTHER_ORGANIZATION, Nobody, no_proofs
 
 from undercroft.gateway.auth.authenticator import Authenticator
 from undercroft.gateway.auth.credentials import Credential, Presented
@@ -89,8 +89,8 @@ def verifier() -> Verifier:
 def authenticator(verifier: Verifier, clock: Clock) -> Authenticator:
     return Authenticator(
         keys=KeyResolver(verifier, clock=clock),
-        tokens=None,
-        proofs=None,
+        tokens=Nobody(),
+        proofs=no_proofs(),
         retention=Retention(size=100, fresh_seconds=60, stale_seconds=600),
         clock=clock,
     )

@@ -2,7 +2,7 @@ import pytest
 
 from undercroft.gateway.openapi.merging import merge
 from undercroft.gateway.openapi.security import ANY_CREDENTIALS, Document, security_of, security_schemes
-from undercroft.gateway.routes_table import load_routes
+from undercroft.gateway.routes_table import AuthWord, load_routes
 
 ROUTES = load_routes({"identity", "flags"})
 
@@ -142,7 +142,7 @@ def test_tokens_are_issued_where_discovery_says():
         ),
     ],
 )
-def test_every_word_of_the_table_is_said_in_openapi(auth: str, security: object):
+def test_every_word_of_the_table_is_said_in_openapi(auth: AuthWord | frozenset[str], security: object):
     assert security_of(auth) == security
 
 

@@ -19,7 +19,7 @@ NOW = 1_000_000.0
 HASH = urlsafe_b64encode(sha256(TOKEN.encode()).digest()).rstrip(b"=").decode()
 
 
-def prove(*, key: Any = KEY, header: dict[str, object] | None = None, **claims: object) -> str:
+def prove(*, key: Any = KEY, header: dict[str, object] | None = None, **claims: Any) -> str:
     """Make a proof; a claim or header parameter that is None is left out."""
     full = {"alg": "ES256", "typ": "dpop+jwt", "jwk": key.as_dict(private=False), **(header or {})}
     said = {"jti": "1", "htm": "GET", "htu": URL, "iat": NOW, "ath": HASH, **claims}
@@ -63,7 +63,7 @@ def test_a_proof_for_no_token_needs_no_hash():
     ],
     ids=str,
 )
-def test_what_means_the_same_is_accepted(claims: dict[str, object]):
+def test_what_means_the_same_is_accepted(claims: dict[str, Any]):
     assert check(prove(**claims)).id == "1"
 
 

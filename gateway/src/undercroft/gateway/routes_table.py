@@ -218,22 +218,23 @@ def load_routes(
 def _conflict(
     route: Route, *, known: Collection[str], limits: Mapping[str, LimitPolicy], seen: Mapping[str, Route]
 ) -> str | None:
-    shape = _shape(route.prefix)
-    twin = seen.get(shape)
-    limit = limits.get(route.limit or "")
-    if route.upstream not in known:
-        return f"no upstream is named {route.upstream!r}"
-    if route.prefix == _HOME and route.upstream != OWN_VIEWS:
-        return f"{_HOME} would take every path: only the gateway's own view can be there"
-    if route.limit is not None and limit is None:
-        return f"no limit is named {route.limit!r}"
-    if any(f"{method} {shape}" in seen for method in route.methods):
-        return f"{route.prefix} is routed twice"
-    if twin is not None and (twin.prefix, twin.upstream) != (route.prefix, route.upstream):
-        return f"{route.prefix} is {twin.prefix} of {twin.upstream} for other methods"
-    if route.is_anonymous and limit is not None and limit.per == "credential":
-        return f"{route.prefix} is {route.auth}, so its limit must be per address"
-    return None
+    """Return the first reason against a route, or None."""
+    prefix, limit = route.prefix, limits.get(route.limit or "")
+    shape = _shape(prefix)
+    twin = seen.get(shape, route)
+    reasons = {
+        f"no upstream is named {route.upstream!r}": route.upstream not in known,
+        f"{_HOME} would take every path: only the gateway's own view can be there": prefix == _HOME
+        and route.upstream != OWN_VIEWS,
+        f"no limit is named {route.limit!r}": route.limit is not None and limit is None,
+        f"{prefix} is routed twice": any(f"{method} {shape}" in seen for method in route.methods),
+        f"{prefix} is {twin.prefix} of {twin.upstream} for other methods": (twin.prefix, twin.upstream)
+        != (prefix, route.upstream),
+        f"{prefix} is {route.auth}, so its limit must be per address": route.is_anonymous
+        and limit is not None
+        and limit.per == "credential",
+    }
+    return next((reason for reason, is_given in reasons.items() if is_given), None)
 
 
 def _shape(prefix: str) -> str:

@@ -34,9 +34,6 @@ class CredentialMemory:
         # Apart from the others, so that a flood of wrong credentials pushes out no good ones.
         self._refused: dict[bytes, tuple[float, type[ServiceError]]] = {}
 
-    def __len__(self) -> int:
-        return len(self._credentials)
-
     def find(self, digest: bytes) -> Credential | None:
         """Return what is remembered, however old."""
         return self._credentials.get(digest)
