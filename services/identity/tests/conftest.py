@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from joserfc.jwk import ECKey, RSAKey
 from services.identity.tests.factories import settings
 
+from undercroft.identity.dependencies.accounts import close_accounts
 from undercroft.identity.domain.signing_keys import Algorithm
 from undercroft.identity.main import create_app, install
 from undercroft.identity.service.signing import generate_key
@@ -57,11 +58,12 @@ async def database(migrated_database: Callable[[str], Awaitable[str]]) -> AsyncI
 
 
 @pytest.fixture
-async def app(database: Database) -> FastAPI:
+async def app(database: Database) -> AsyncIterator[FastAPI]:
     """The application in the test's transaction, without background work."""
     app = create_app(settings("postgresql+asyncpg://nobody@localhost/nowhere", max_api_keys=3))
     install(app, database)
-    return app
+    yield app
+    await close_accounts(app)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class Mailbox:
 async def mails_of(app: FastAPI) -> list[EmailMessage]:
     """Send every mail that waits and return what was sent."""
     mailbox = Mailbox()
-    room = MailRoom(app.state.database, app.state.settings, mailbox)
+    room = MailRoom(app.state.database, app.state.settings, mailbox, batch=1)
     while await room.send_due():
         pass
     return mailbox.messages
@@ -119,7 +119,11 @@ async def add_user(database: Database, email: str = ADA, **values: object) -> st
 
 
 async def add_session(
-    database: Database, user_id: str, *, age: timedelta = timedelta(0), expires_in: timedelta = timedelta(days=1)
+    database: Database,
+    user_id: str,
+    *,
+    age: timedelta = timedelta(0),
+    expires_in: timedelta = timedelta(days=1),
 ) -> tuple[str, str]:
     """Insert a session with a grant of one's own sign-in; returns the ids of both."""
     now = datetime.now(UTC)
@@ -157,7 +161,9 @@ async def add_member(database: Database, organization_id: str, user_id: str, rol
         session.add(membership)
 
 
-async def signed_in(client: httpx.AsyncClient, app: FastAPI, email: str = ADA) -> tuple[str, Mapping[str, str]]:
+async def signed_in(
+    client: httpx.AsyncClient, app: FastAPI, email: str = ADA
+) -> tuple[str, Mapping[str, str]]:
     """A user with a recent session; returns the id and the headers of their access token."""
     database: Database = app.state.database
     user_id = await confirmed(client, app, email)

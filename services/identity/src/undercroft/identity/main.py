@@ -39,6 +39,7 @@ from undercroft.identity.routes.pages import second_factors as second_factor_pag
 from undercroft.identity.service.signing import COMMAND_ACTOR
 from undercroft.identity.service.verification import LastUses
 from undercroft.identity.settings import IdentitySettings
+from undercroft.identity.worker.accounts import keep_pruning_accounts
 from undercroft.identity.worker.api_keys import (
     keep_writing_last_uses,
     register_operator_key,
@@ -140,7 +141,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.state.notifications = listener
             supervisor = _start_workers(settings, database, app.state.last_uses)
             _follow_own_events(app, supervisor)
-            _send_mails(app, supervisor)
+            _look_after_accounts(app, supervisor)
             try:
                 yield
             finally:
@@ -185,8 +186,9 @@ def _follow_own_events(app: FastAPI, supervisor: Supervisor) -> None:
     )
 
 
-def _send_mails(app: FastAPI, supervisor: Supervisor) -> None:
+def _look_after_accounts(app: FastAPI, supervisor: Supervisor) -> None:
     settings: IdentitySettings = app.state.settings
+    supervisor.start("prune-accounts", lambda: keep_pruning_accounts(app))
     room = MailRoom(app.state.database, settings, make_sender(settings.smtp_url, settings.mail_directory))
     supervisor.start("mails", lambda: keep_sending_mails(room, app.state.notifications))
 

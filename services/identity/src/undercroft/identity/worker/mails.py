@@ -31,19 +31,22 @@ _logger = get_logger(__name__)
 
 
 class MailRoom:
-    """Composes and sends the mails of one database."""
+    """Composes and sends the mails of one database, `batch` of them at once."""
 
-    def __init__(self, database: Database, settings: IdentitySettings, sender: MailSender) -> None:
+    def __init__(
+        self, database: Database, settings: IdentitySettings, sender: MailSender, *, batch: int = _BATCH
+    ) -> None:
         self._database = database
         self._settings = settings
         self._sender = sender
+        self.batch = batch
         self._sealer = mail_sealer(settings)
 
     async def send_due(self) -> int:
         """Send what is due, a batch at a time; returns how many mails were taken on."""
         now = utc_now()
         async with self._database.begin() as session:
-            claimed = await MailRepository(session).claim(now=now, lease_until=now + _LEASE, limit=_BATCH)
+            claimed = await MailRepository(session).claim(now=now, lease_until=now + _LEASE, limit=self.batch)
         await asyncio.gather(*(self._handle(mail) for mail in claimed))
         return len(claimed)
 
@@ -96,7 +99,7 @@ async def keep_sending_mails(room: MailRoom, notifications: NotificationListener
     """Send mails when they are asked for, and look now and then for those that wait; for ever."""
     with notifications.subscribe(MAIL_CHANNEL) as wake_ups:
         while True:
-            if await room.send_due() < _BATCH:
+            if await room.send_due() < room.batch:
                 await wake_ups.wait(_LOOK_SECONDS)
 
 
