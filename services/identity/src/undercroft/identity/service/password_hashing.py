@@ -67,7 +67,7 @@ class PasswordHasher:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_turn(self, work: Callable[..., ResultT], *arguments: object) -> ResultT:
-        if self._waiting >= self._policy.queue + self._policy.concurrency:
+        if self._slots.locked() and self._waiting >= self._policy.queue:
             raise HashingBusyError("Too many sign-ins at this moment.", retry_after_seconds=2)
         self._waiting += 1
         try:
