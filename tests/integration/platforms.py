@@ -40,6 +40,11 @@ class Platform:
         headers = {"Authorization": f"Bearer {self.operator_key}"}
         self.operator = httpx.Client(base_url=self.url, headers=headers, timeout=10)
 
+    @property
+    def mail_directory(self) -> Path:
+        """Where mails are written."""
+        return self.data_directory / "mail"
+
     def make_key(
         self, *, scopes: list[str], environment: str | None = None, organization: str | None = None
     ) -> dict[str, Any]:
@@ -163,6 +168,7 @@ def separate_processes(directory: Path) -> Iterator[Platform]:
         ports = {name: free_port() for name in ("gateway", *roles)}
         operator_key = mint_token("live", new_uuid7()).text
         environments = _environments(ports, operator_key, {role: server.role_url(role, "") for role in roles})
+        environments["identity"]["IDENTITY_MAIL_DIRECTORY"] = str(data.path / "mail")
         platform = Platform(f"http://127.0.0.1:{ports['gateway']}", operator_key, data.path)
         for name in (*roles, "gateway"):
             log, command = directory / f"{name}.log", str(BIN / f"undercroft-{name}")
@@ -200,6 +206,8 @@ def _environments(
         if name in database_urls:
             environments[name][f"{prefix}_DATABASE_URL"] = database_urls[name]
     environments["identity"]["IDENTITY_OPERATOR_KEY"] = operator_key
+    for name in ("identity", "gateway"):
+        environments[name][f"{name.upper()}_ISSUER"] = f"http://127.0.0.1:{ports['gateway']}"
     environments["gateway"].update(
         {f"GATEWAY_{name.upper()}_URL": f"http://127.0.0.1:{ports[name]}" for name in ("identity", "flags")}
     )
