@@ -19,6 +19,7 @@ from undercroft.identity.dependencies.oauth.server import install_oauth
 from undercroft.identity.dependencies.signing import key_ring
 from undercroft.identity.dependencies.tokens import install_tokens
 from undercroft.identity.models.base import idempotency_keys, outbox
+from undercroft.identity.repository.reads import PreparedReads, SessionReads
 from undercroft.identity.routes import (
     api_keys,
     grants,
@@ -32,6 +33,7 @@ from undercroft.identity.routes import (
     sessions,
     users,
 )
+from undercroft.identity.routes.hot_paths import HotPaths
 from undercroft.identity.routes.oauth import authorize, consent_page, device_page, logout
 from undercroft.identity.routes.oauth.shortcut import PROTOCOL, ProtocolShortcut
 from undercroft.identity.routes.pages import account, assets, joining, passwords, sign_in
@@ -51,7 +53,7 @@ from undercroft.identity.worker.pruning import keep_pruning
 from undercroft.shared.app import create_service_app
 from undercroft.shared.command import run_command
 from undercroft.shared.db import Database
-from undercroft.shared.errors import ServiceError
+from undercroft.shared.errors import ServiceError, UnavailableError
 from undercroft.shared.events.feed import feed_router
 from undercroft.shared.health import ReadinessCheck
 from undercroft.shared.ids import new_uuid7
@@ -107,7 +109,7 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
         lifespan=_lifespan,
     )
     # At the end of the list, hence inside the middleware that bounds, names and measures every request.
-    app.user_middleware.append(Middleware(ProtocolShortcut))
+    app.user_middleware.extend((Middleware(ProtocolShortcut), Middleware(HotPaths)))
     return app
 
 
@@ -116,6 +118,7 @@ def install(app: FastAPI, database: Database) -> None:
     app.state.database = database
     app.state.clock = utc_now
     app.state.idempotency_table = idempotency_keys
+    app.state.reads = SessionReads(database)
     app.state.last_uses = LastUses()
     app.state.key_ring = key_ring(app.state.settings, database)
     install_tokens(app)
@@ -136,6 +139,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: IdentitySettings = app.state.settings
     database = open_database(settings)
     install(app, database)
+    reads = PreparedReads(settings.database_url.get_secret_value(), size=settings.database_pool_size)
+    app.state.reads = reads
+    try:
+        await app.state.key_ring.refresh()
+    except (
+        UnavailableError
+    ):  # services start in any order: the worker reads the keys when PostgreSQL is there
+        _logger.warning("started without database")
     try:
         async with NotificationListener(settings.database_url.get_secret_value()) as listener:
             app.state.notifications = listener
@@ -149,6 +160,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 await write_last_words(database, app.state.last_uses)
     finally:
         await close_accounts(app)
+        await reads.close()
         await database.dispose()
 
 

@@ -1,6 +1,5 @@
 """How routes come by the use cases of API keys, and by the owner whose keys they are."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -8,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.identity.dependencies.callers import KeyKeeper, Operator, Reader, utc_now
 from undercroft.identity.domain.api_keys import KeyOwner
-from undercroft.identity.repository.api_keys import ApiKeyRepository
+from undercroft.identity.repository.api_keys import ApiKeyRepository, StoredKeys
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.organizations import OrganizationRepository
 from undercroft.identity.schemas.organizations import OrganizationId
@@ -17,7 +16,7 @@ from undercroft.identity.service.derived_tokens import DerivedTokenService
 from undercroft.identity.service.operator_keys import OperatorKeyService
 from undercroft.identity.service.verification import VerificationService
 from undercroft.identity.settings import IdentitySettings
-from undercroft.shared.db import SessionDep, get_database
+from undercroft.shared.db import SessionDep
 
 
 async def api_key_service(request: Request, session: SessionDep) -> ApiKeyService:
@@ -32,10 +31,10 @@ async def api_key_service(request: Request, session: SessionDep) -> ApiKeyServic
     return ApiKeyService(repositories, policy, clock=utc_now)
 
 
-async def verification_service(request: Request) -> AsyncIterator[VerificationService]:
+async def verification_service(request: Request) -> VerificationService:
     """Build the use case of verification for one request; it reads one row and needs no transaction."""
-    async with get_database(request).read() as session:
-        yield VerificationService(ApiKeyRepository(session), request.app.state.last_uses, clock=utc_now)
+    state = request.app.state
+    return VerificationService(StoredKeys(state.reads), state.last_uses, clock=state.clock)
 
 
 def operator_key_service(session: AsyncSession) -> OperatorKeyService:
@@ -70,4 +69,4 @@ async def derived_token_service(request: Request, session: SessionDep) -> Derive
 
 DerivedTokenServiceDep = Annotated[DerivedTokenService, Depends(derived_token_service)]
 ApiKeyServiceDep = Annotated[ApiKeyService, Depends(api_key_service)]
-VerificationServiceDep = Annotated[VerificationService, Depends(verification_service, scope="function")]
+VerificationServiceDep = Annotated[VerificationService, Depends(verification_service)]

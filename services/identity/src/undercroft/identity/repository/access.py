@@ -5,7 +5,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import BindParameter, ScalarSelect, and_, bindparam, case, exists, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from undercroft.identity.models.api_keys import ApiKey
@@ -13,6 +12,7 @@ from undercroft.identity.models.oauth import OAuthClient, RevokedToken
 from undercroft.identity.models.organizations import Membership
 from undercroft.identity.models.sessions import Grant, Session
 from undercroft.identity.models.users import User
+from undercroft.identity.repository.reads import Reads
 
 
 class GrantStanding(NamedTuple):
@@ -119,27 +119,26 @@ _CLIENT = select(OAuthClient.organization_id, OAuthClient.scopes, _IS_REVOKED).w
 class AccessRepository:
     """Reads where the subjects of tokens stand."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
 
     async def find_grant(
         self, grant_id: UUID, *, jti: str, organization_id: UUID | None = None
     ) -> GrantStanding | None:
         """Return a grant's standing in the organization asked for, or where it serves by itself."""
-        values = {"grant": grant_id, "jti": jti}
+        values: dict[str, object] = {"grant": grant_id, "jti": jti}
         if organization_id is None:
-            rows = await self._session.execute(_GRANT_ANYWHERE, values)
+            row = await self._reads.find(_GRANT_ANYWHERE, values)
         else:
-            rows = await self._session.execute(_GRANT_SOMEWHERE, {**values, "organization": organization_id})
-        row = rows.one_or_none()
+            row = await self._reads.find(_GRANT_SOMEWHERE, {**values, "organization": organization_id})
         return None if row is None else GrantStanding._make(row)
 
     async def find_key(self, key_id: UUID, *, jti: str) -> KeyStanding | None:
         """Return a key's standing."""
-        row = (await self._session.execute(_KEY, {"id": key_id, "jti": jti})).one_or_none()
+        row = await self._reads.find(_KEY, {"id": key_id, "jti": jti})
         return None if row is None else KeyStanding._make(row)
 
     async def find_client(self, client_id: UUID, *, jti: str) -> ClientStanding | None:
         """Return a client's standing."""
-        row = (await self._session.execute(_CLIENT, {"id": client_id, "jti": jti})).one_or_none()
+        row = await self._reads.find(_CLIENT, {"id": client_id, "jti": jti})
         return None if row is None else ClientStanding._make(row)

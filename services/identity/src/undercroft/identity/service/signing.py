@@ -25,6 +25,8 @@ from undercroft.shared.serialization import dumps
 SYSTEM_ACTOR: Final = "identity"
 COMMAND_ACTOR: Final = "operator"
 _RSA_BITS: Final = 2048
+# Made once: each would be made anew for each signature.
+_REGISTRIES: Final = {algorithm: jws.JWSRegistry(algorithms=[algorithm]) for algorithm in ALGORITHMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class RingKey:
             {"alg": self.algorithm, "typ": typ, "kid": self.kid},
             dumps(claims),
             self.key,
-            algorithms=[self.algorithm],
+            registry=_REGISTRIES[self.algorithm],
         )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from undercroft.identity.domain.api_keys import earliest, key_kind
 from undercroft.identity.errors.api_keys import ApiKeyInvalidError
-from undercroft.identity.repository.api_keys import ApiKeyRepository, StoredKey
+from undercroft.identity.repository.api_keys import StoredKey, StoredKeys
 from undercroft.identity.schemas.api_keys import VerifiedKey
 from undercroft.shared.tokens import hash_token, parse_token
 
@@ -39,7 +39,7 @@ class LastUses:
 class VerificationService:
     """The use case behind `POST /internal/api-keys/verify`."""
 
-    def __init__(self, keys: ApiKeyRepository, last_uses: LastUses, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, keys: StoredKeys, last_uses: LastUses, *, clock: Callable[[], datetime]) -> None:
         self._keys = keys
         self._last_uses = last_uses
         self._clock = clock

@@ -125,7 +125,7 @@ class OAuthWiring:
     def introspection(self) -> IntrospectionService:
         """Telling about tokens."""
         rows = IntrospectionRepositories(
-            access=AccessRepository(self._session), grants=self._grants, people=self.people
+            access=AccessRepository(self._state.reads), grants=self._grants, people=self.people
         )
         return IntrospectionService(rows, self._reader, issuer=self._policy.issuer, clock=self._clock)
 
@@ -137,7 +137,7 @@ class OAuthWiring:
     @property
     def userinfo(self) -> UserinfoService:
         """Telling about people."""
-        access = AccessRepository(self._session)
+        access = AccessRepository(self._state.reads)
         return UserinfoService(
             access, self._grants, self.people, self._reader, issuer=self._policy.issuer, clock=self._clock
         )

@@ -48,7 +48,9 @@ async def authenticated_client(request: Request, parameters: Parameters) -> Clie
     """Return the client of a request; raises what `ClientAuthenticator` raises."""
     authenticator: ClientAuthenticator = request.app.state.client_authenticator
     authorization = request.headers.getlist("authorization")
-    return await authenticator.authenticate(authorization, parameters, address=client_address(request))
+    return await authenticator.authenticate(
+        authorization, parameters, address=lambda: client_address(request)
+    )
 
 
 async def proof_thumbprint(

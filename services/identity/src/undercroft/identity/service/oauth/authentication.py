@@ -40,7 +40,7 @@ class ClientAuthenticator:
         self._clock = clock
 
     async def authenticate(
-        self, authorization: Sequence[str], parameters: Parameters, *, address: str
+        self, authorization: Sequence[str], parameters: Parameters, *, address: Callable[[], str]
     ) -> Client:
         """Return the client of a request; raises `InvalidClientError`, `InvalidRequestError`, `TooManyGuessesError`."""
         presented = read_client(authorization, parameters)
@@ -48,7 +48,7 @@ class ClientAuthenticator:
         if client is not None and self._is_proved(client, presented.secret):
             return client
         try:
-            await self._attempts.begin(_GUESSES, f"{presented.client_id} {address}")
+            await self._attempts.begin(_GUESSES, f"{presented.client_id} {address()}")
         except TooManyAttemptsError as error:
             seconds = int(error.headers["Retry-After"])
             raise TooManyGuessesError("Too many wrong secrets.", retry_after_seconds=seconds) from None
