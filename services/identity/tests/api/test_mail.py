@@ -43,6 +43,8 @@ def message(text: MailText = TEXT) -> EmailMessage:
 def test_a_mail_is_text_and_html_and_nobody_breaks_out_of_its_headers():
     parsed = message_from_bytes(message().as_bytes(), policy=default)
     plain, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+    assert plain is not None
+    assert html is not None
     assert parsed["Subject"] == "Grüße  Bcc: eve@example.com"
     assert parsed["Bcc"] is None
     assert (parsed["To"], parsed["Auto-Submitted"]) == (ADA, "auto-generated")

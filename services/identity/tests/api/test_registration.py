@@ -170,7 +170,7 @@ async def test_asking_again_for_a_known_address_says_so_in_the_mail(
 async def test_a_wrong_registration_says_what_is_wrong(
     client: httpx.AsyncClient, members: dict[str, object], pointer: str, code: str
 ):
-    answer = await register(client, **members)
+    answer = await register(client, **{"email": ADA, **members})
     (problem,) = answer.json()["errors"]
     assert outcome(answer) == (422, "validation_failed")
     assert (problem["pointer"], problem["code"]) == (pointer, code)

@@ -1,6 +1,7 @@
 """Signing in, the second factor, waiting after wrong guesses, and signing out."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -147,7 +148,7 @@ async def test_a_disabled_user_is_told_so_only_with_the_right_password(
     assert outcome(await sign_in(client)) == (403, "user_disabled")
 
 
-async def enable_totp(client: httpx.AsyncClient, headers: object) -> tuple[pyotp.TOTP, list[str]]:
+async def enable_totp(client: httpx.AsyncClient, headers: Mapping[str, str]) -> tuple[pyotp.TOTP, list[str]]:
     begun = await client.post("/v1/me/totp", headers=headers)
     assert begun.status_code == 201, begun.text
     totp = pyotp.TOTP(begun.json()["secret"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 from cashews import Cache
@@ -167,24 +168,21 @@ def test_the_address_is_the_one_that_the_gateway_saw(forwarded: str, address: st
     assert client_address(Request(scope)) == address
 
 
-class Away(Cache):
-    """A Redis that is away."""
+class Away:
+    """A Redis that is away, whatever it is asked."""
 
-    async def get(self, *_: object, **__: object) -> object:
-        raise CacheUnavailableError
+    def __getattr__(self, name: str) -> object:
+        async def refuse(*_: object, **__: object) -> None:
+            raise CacheUnavailableError(name)
 
-    async def set(self, *_: object, **__: object) -> bool:
-        raise CacheUnavailableError
-
-    async def delete(self, *_: object, **__: object) -> bool:
-        raise CacheUnavailableError
+        return refuse
 
 
 @pytest.mark.parametrize("redis", ["there", "away"])
 async def test_attempts_wait_are_forgiven_forgotten_and_over_after_the_wait(redis: str):
     own = make_cache(None, prefix="test")
     now = [1_000.0]
-    attempts = CachedAttempts(Away() if redis == "away" else own, own, clock=lambda: now[0])
+    attempts = CachedAttempts(cast("Cache", Away()) if redis == "away" else own, own, clock=lambda: now[0])
     await attempts.begin(LIMIT, "ada")
     await attempts.forgive(LIMIT, "ada")
     await attempts.begin(LIMIT, "ada")
@@ -200,16 +198,8 @@ async def test_attempts_wait_are_forgiven_forgotten_and_over_after_the_wait(redi
     await close_cache(own)
 
 
-def policy(**values: object) -> HashingPolicy:
-    given = {
-        "memory_kib": 64,
-        "iterations": 1,
-        "parallelism": 1,
-        "concurrency": 1,
-        "queue": 1,
-        "wait_seconds": 5.0,
-    }
-    return HashingPolicy(**{**given, **values})
+def policy(memory_kib: int = 64, iterations: int = 1, wait_seconds: float = 5.0) -> HashingPolicy:
+    return HashingPolicy(memory_kib, iterations, 1, concurrency=1, queue=1, wait_seconds=wait_seconds)
 
 
 async def test_hashing_verifies_whatever_the_keyboard_and_never_without_a_hash():

@@ -8,11 +8,14 @@ from email.utils import format_datetime, parseaddr
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from undercroft.identity.domain.mails import MailText
+
+_CONTROLS: Final = dict.fromkeys((*range(0x20), 0x7F), " ")
 
 
 def build_message(
@@ -39,9 +42,7 @@ def _plain(text: MailText, brand: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(
-        " " if ord(character) < 0x20 or ord(character) == 0x7F else character for character in text
-    )
+    return text.translate(_CONTROLS)
 
 
 @cache
