@@ -6,7 +6,7 @@ import httpx
 import jwt
 import pytest
 from services.identity.tests.factories import GATEWAY, OPERATOR, caller, create_key, outcome
-from services.identity.tests.oauth_flows import authorize, register, tokens_for, visitor
+from services.identity.tests.oauth_flows import authorize, hidden_fields, jar, register, tokens_for, visitor
 from services.identity.tests.rows import add_organization
 from sqlalchemy import select, update
 
@@ -139,3 +139,16 @@ async def test_what_is_over_is_pruned(client: httpx.AsyncClient, database: Datab
         assert await prune_oauth(session, now=later) >= 4
         for table in (AuthorizationCode, RefreshToken, RevokedToken, Grant):
             assert (await session.execute(select(table))).all() == []
+
+
+async def test_the_account_page_disconnects_too(client: httpx.AsyncClient, database: Database):
+    who = await visitor(database)
+    console = await register(client)
+    await tokens_for(client, console, who)
+    page = await client.get("/account", headers=jar(who.cookies))
+    assert "Connected applications" in page.text
+    cookies = jar({**who.cookies, **dict(page.cookies)})
+    form = {"form_token": hidden_fields(page)["form_token"]}
+    answer = await client.post(f"/account/apps/{console.id}/disconnect", data=form, headers=cookies)
+    assert answer.headers["Location"] == "/account?notice=disconnected"
+    assert "Connected applications" not in (await client.get("/account", headers=jar(who.cookies))).text

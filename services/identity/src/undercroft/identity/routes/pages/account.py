@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from undercroft.identity.dependencies.accounts import PagePersonDep, Wiring, WiringDep
 from undercroft.identity.dependencies.devices import forget_sign_in
+from undercroft.identity.dependencies.oauth.server import OAuthWiring
 from undercroft.identity.dependencies.passkeys import passkey_service_of
 from undercroft.identity.domain.sign_in import Person
 from undercroft.identity.domain.user_agents import describe_user_agent
@@ -20,6 +21,7 @@ from undercroft.identity.routes.pages.form_errors import read_model, sentences
 from undercroft.identity.routes.pages.page_route import Form, PageRoute, PostedForm
 from undercroft.identity.routes.pages.rendering import render, see_other
 from undercroft.identity.routes.pages.sign_in import may_use_passkeys, refused
+from undercroft.identity.schemas.oauth_clients import OAuthClientId
 from undercroft.identity.schemas.sessions import SessionId
 from undercroft.identity.schemas.users import EmailChange, MeUpdate
 from undercroft.shared.auth import public
@@ -37,6 +39,7 @@ _NOTICES: Final = {
     "passkey-added": "The passkey is added.",
     "passkey-removed": "The passkey is removed.",
     "joined": "Welcome! You are a member now.",
+    "disconnected": "That application has no access any more.",
 }
 
 
@@ -115,6 +118,17 @@ async def end_other_sessions(_: PostedForm, person: PagePersonDep, wiring: Wirin
     here = await wiring.sessions.current(person)
     await wiring.sessions.end_all(person.user_id, actor=user_subject(person.user_id), besides=here)
     return see_other("/account?notice=signed-out#devices")
+
+
+@router.post("/apps/{client_id}/disconnect")
+@public
+async def disconnect_app(
+    request: Request, client_id: OAuthClientId, _: PostedForm, person: PagePersonDep, wiring: WiringDep
+) -> Response:
+    """Take back what an application was allowed."""
+    apps = OAuthWiring(request.app, wiring.session).connected_apps
+    await apps.disconnect(client_id, user_id=person.user_id)
+    return see_other("/account?notice=disconnected")
 
 
 @router.get("/delete")
@@ -198,6 +212,7 @@ async def account_page(
         passkeys=await passkey_service_of(wiring).list(person),
         may_use_passkeys=may_use_passkeys(wiring.settings),
         memberships=await wiring.accounts.memberships(person.user_id),
+        apps=await OAuthWiring(request.app, wiring.session).connected_apps.newest(person.user_id),
         min_length=wiring.settings.password_min_length,
     )
     return page if refusal is None else refused(page, refusal.error)

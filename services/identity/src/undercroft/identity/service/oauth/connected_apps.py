@@ -1,5 +1,7 @@
 """What somebody has allowed which client, and taking it back."""
 
+from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from undercroft.identity.domain.oauth.user_claims import subject_of
@@ -10,6 +12,8 @@ from undercroft.identity.repository.oauth.consents import ConsentRepository, Sto
 from undercroft.identity.repository.oauth.grants import GrantRepository
 from undercroft.identity.service.tokens import TokenService
 from undercroft.shared.pagination import Page, PageParams
+
+_MOST_SHOWN: Final = 100
 
 
 class ConnectedAppService:
@@ -30,6 +34,10 @@ class ConnectedAppService:
     async def list(self, page: PageParams, *, user_id: UUID) -> Page[StoredConsent]:
         """Return a page of somebody's connected applications."""
         return await self._consents.list(page, user_id=user_id)
+
+    async def newest(self, user_id: UUID) -> Sequence[StoredConsent]:
+        """Return somebody's connected applications for a page that people look at, the latest first."""
+        return await self._consents.newest(user_id, limit=_MOST_SHOWN)
 
     async def disconnect(self, client_id: UUID, *, user_id: UUID) -> None:
         """Withdraw a consent; what was issued from it ends at once. Raises `OAuthClientNotFoundError`."""
