@@ -108,6 +108,11 @@ async def test_a_token_in_the_query_or_in_a_cookie_is_none(gateway: Gateway):
     assert outcome(answer) == (401, "credentials_missing", CHALLENGE)
 
 
+async def test_a_token_is_no_key(gateway: Gateway):
+    answer = await gateway.client.get(PATH, headers={"X-API-Key": gateway.identity.issuer.token()})
+    assert outcome(answer)[:2] == (401, "credentials_invalid")
+
+
 async def test_a_scope_that_the_role_does_not_allow_is_lacking(gateway: Gateway):
     gateway.identity.access[USER, str(ORGANIZATION)] = gateway.identity.allow("identity:read")
     headers = bearer(gateway.identity.issuer.token(scope="flags:evaluate identity:read"))

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from undercroft.gateway.auth.credentials import Presented
+from undercroft.gateway.auth.credentials import KEY_PREFIX, Presented
 from undercroft.gateway.errors import (
     CredentialsInvalidError,
     CredentialsMalformedError,
@@ -12,20 +12,23 @@ from undercroft.gateway.proxy.headers import RequestHeaders
 
 _BEARER: Final = b"bearer "
 _DPOP: Final = b"dpop "
+_KEY_PREFIX: Final = KEY_PREFIX.encode("ascii")
 
 
 def find_credentials(headers: RequestHeaders) -> Presented | None:
     """Return what a request presents, or None without credentials that are meant for the gateway.
 
+    `X-API-Key` carries keys only: a token there would escape whoever watches over Authorization.
+
     Raises `CredentialsMalformedError` when two ways of sending them disagree or one cannot be read, and
     `CredentialsInvalidError` for characters that no credential has.
     """
     authorization, own_header = headers.get(b"authorization"), headers.get(b"x-api-key")
-    secret, is_bound = own_header, False
+    secret, is_bound, is_named = own_header, False, True
     if authorization is not None:
         is_bound = authorization[:5].lower() == _DPOP
         if is_bound or authorization[:7].lower() == _BEARER:
-            secret = authorization[5 if is_bound else 7 :].strip()
+            secret, is_named = authorization[5 if is_bound else 7 :].strip(), False
             if not secret or b" " in secret:
                 raise CredentialsMalformedError("Authorization carries one token after its scheme.")
             if own_header is not None and (own_header != secret or is_bound):
@@ -33,7 +36,7 @@ def find_credentials(headers: RequestHeaders) -> Presented | None:
     if secret is None:
         return None
     organization, proof = headers.get(b"x-organization"), headers.get(b"dpop")
-    if not secret.isascii():
+    if not secret.isascii() or (is_named and not secret.startswith(_KEY_PREFIX)):
         raise CredentialsInvalidError
     if organization is None and not is_bound:
         return Presented(secret.decode("ascii"))
