@@ -11,6 +11,7 @@ from joserfc.jwk import ECKey, RSAKey
 from services.identity.tests.factories import settings
 
 from undercroft.identity.dependencies.accounts import close_accounts
+from undercroft.identity.domain.attempts import AttemptLimit
 from undercroft.identity.domain.signing_keys import Algorithm
 from undercroft.identity.main import create_app, install
 from undercroft.identity.service.signing import generate_key
@@ -45,6 +46,16 @@ def _ready_made_keys(monkeypatch: pytest.MonkeyPatch, rsa_keys: list[ECKey | RSA
     monkeypatch.setattr("undercroft.identity.dependencies.signing.generate_key", make)
 
 
+@pytest.fixture
+def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts beyond the free ones wait a minute, so that a slow machine does not let them pass."""
+
+    def wait_seconds(limit: AttemptLimit, attempts: int) -> int:
+        return 0 if attempts < limit.free else 60
+
+    monkeypatch.setattr(AttemptLimit, "wait_seconds", wait_seconds)
+
+
 def client_of(app: FastAPI) -> httpx.AsyncClient:
     """A client that shows no principal of its own."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://identity")
@@ -60,7 +71,8 @@ async def database(migrated_database: Callable[[str], Awaitable[str]]) -> AsyncI
 @pytest.fixture
 async def app(database: Database) -> AsyncIterator[FastAPI]:
     """The application in the test's transaction, without background work."""
-    app = create_app(settings("postgresql+asyncpg://nobody@localhost/nowhere", max_api_keys=3))
+    limits = {"max_api_keys": 3, "free_attempts_per_account": 5, "free_attempts_per_address": 30}
+    app = create_app(settings("postgresql+asyncpg://nobody@localhost/nowhere", **limits))
     install(app, database)
     yield app
     await close_accounts(app)

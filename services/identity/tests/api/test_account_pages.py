@@ -130,6 +130,7 @@ async def test_where_registering_is_closed_the_page_says_so(database: Database):
     assert "Create an account" not in sign_in.text
 
 
+@pytest.mark.usefixtures("long_waits")
 async def test_a_wrong_password_is_refused_on_the_page_and_too_many_wait(browser: Browser, app: FastAPI):
     await confirmed(browser.client, app)
     answers = [await browser.sign_in(password="wrong wrong") for _ in range(7)]

@@ -84,6 +84,7 @@ async def test_a_new_password_signs_out_every_other_device(
     assert here
 
 
+@pytest.mark.usefixtures("long_waits")
 async def test_guessing_the_current_password_must_wait(client: httpx.AsyncClient, app: FastAPI):
     _, headers = await signed_in(client, app)
     body = {"currentPassword": "wrong wrong wrong", "newPassword": NEW}

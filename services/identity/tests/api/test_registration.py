@@ -185,6 +185,7 @@ async def test_where_registering_is_closed_nobody_registers(database: Database):
     await close_accounts(app)
 
 
+@pytest.mark.usefixtures("long_waits")
 async def test_registering_too_often_from_one_address_must_wait(client: httpx.AsyncClient, app: FastAPI):
     limit = app.state.settings.free_attempts_per_address
     answers = [await client.post("/v1/email-verifications", json={"email": ADA}) for _ in range(limit + 2)]

@@ -8,6 +8,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from undercroft.launcher.data_directory import MAIL_DIRECTORY
 from undercroft.launcher.database_servers import DatabaseServer
 from undercroft.launcher.deployables import GATEWAY, IDENTITY, Deployable
 from undercroft.launcher.derived_secrets import DerivedSecrets
@@ -16,8 +17,6 @@ from undercroft.launcher.screen import browsable_url
 from undercroft.shared.http_client import AsgiApp, InProcessTransport
 from undercroft.shared.logs import get_logger
 from undercroft.shared.settings import ServiceSettings, load_settings
-
-MAIL_DIRECTORY: Final = "mail"
 
 _LIFESPAN_EXIT_SECONDS: Final = 0.7
 

@@ -92,11 +92,11 @@ class IdentitySettings(DatabaseSettings):
     max_passkeys: Count = Field(20, description="Passkeys of one person at most.")
 
     free_attempts_per_account: Count = Field(
-        5,
+        10,
         description="Wrong passwords or codes for one account, or one known device, before attempts must wait.",
     )
     free_attempts_per_address: Count = Field(
-        30,
+        100,
         description="Wrong passwords, registrations and mails asked for from one address before these must wait.",
     )
     attempt_window_seconds: Seconds = Field(

@@ -1,6 +1,6 @@
 """How routes come by the use cases of accounts."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -219,6 +219,13 @@ async def wiring(request: Request, session: SessionDep) -> Wiring:
     return Wiring(request.app, get_database(request), session)
 
 
+async def reading(request: Request) -> AsyncIterator[Wiring]:
+    """Put the use cases of a request together that reads one row and needs no transaction."""
+    database = get_database(request)
+    async with database.read() as session:
+        yield Wiring(request.app, database, session)
+
+
 async def person(principal: Annotated[Principal, Depends(Requires("account"))]) -> Person:
     """Admit a person to their own account; raises `NotAPersonError` for keys and clients."""
     if principal.kind != "user":
@@ -257,6 +264,7 @@ async def page_device(request: Request, found: Annotated[SignedIn | None, Depend
     return replace(device(request), signed_in=found)
 
 
+ReadingDep = Annotated[Wiring, Depends(reading, scope="function")]
 PagePersonDep = Annotated[Person, Depends(page_person)]
 PageDeviceDep = Annotated[Device, Depends(page_device)]
 WiringDep = Annotated[Wiring, Depends(wiring)]

@@ -12,7 +12,7 @@ from undercroft.identity.service.front_door import FrontDoor
 
 async def front_door(wiring: WiringDep, passkeys: PasskeyServiceDep, tokens: TokenServiceDep) -> FrontDoor:
     """Build the use case for one request."""
-    return FrontDoor(wiring.sign_in, passkeys, tokens)
+    return FrontDoor(wiring.sign_in, passkeys, tokens, wiring.state.key_ring)
 
 
 FrontDoorDep = Annotated[FrontDoor, Depends(front_door)]

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from undercroft.identity.dependencies.accounts import PersonDep, WiringDep
+from undercroft.identity.dependencies.accounts import PersonDep, ReadingDep, WiringDep
 from undercroft.identity.dependencies.callers import IfMatch
 from undercroft.identity.dependencies.devices import forget_sign_in
 from undercroft.identity.models.users import User
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/me", tags=["me"], route_class=ServiceRoute)
 
 
 @router.get("")
-async def get_me(person: PersonDep, wiring: WiringDep, response: Response) -> MeRead:
+async def get_me(person: PersonDep, wiring: ReadingDep, response: Response) -> MeRead:
     """Read your account."""
     return _show(await wiring.accounts.get(person.user_id), response)
 

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from undercroft.identity.domain.oauth.tokens import TokenPair
 from undercroft.identity.domain.sign_in import Device
+from undercroft.identity.domain.signing_keys import ACCESS_ALGORITHM
 from undercroft.identity.schemas.sessions import SessionCreate
 from undercroft.identity.service.passkeys import PasskeyService
 from undercroft.identity.service.sign_in import SecondFactorCode, SignedInUser, SignInService
+from undercroft.identity.service.signing import KeyRing
 from undercroft.identity.service.tokens import TokenService
 
 
@@ -17,9 +19,12 @@ class FrontDoor:
     sign_in: SignInService
     passkeys: PasskeyService
     tokens: TokenService
+    ring: KeyRing
 
     async def enter(self, given: SessionCreate, *, device: Device) -> tuple[SignedInUser, TokenPair]:
         """Sign somebody in; raises what `SignInService.sign_in` and `PasskeyService.sign_in` raise."""
+        # Loading keys takes a connection: whoever held one already would wait for themselves in a storm.
+        await self.ring.signing_key(ACCESS_ALGORITHM)
         if given.passkey is not None:
             signed_in = await self.passkeys.sign_in(
                 state=given.passkey.state, credential=given.passkey.credential, device=device
