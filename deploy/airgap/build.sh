@@ -6,16 +6,16 @@
 # They are named in `.env`, which docker-compose reads; lines that are there stay. Needs debootstrap, docker and root.
 # Proxies (http_proxy, https_proxy, no_proxy), PIP_INDEX_URL and UV_DEFAULT_INDEX are taken from the environment.
 #
-#   --extra-ca   certificates (PEM) that the network's proxy is trusted by. They are in the image that builds and
-#                never in one that runs.
-#   --network    the network of `docker build` (default, host)
+#   --extra-ca   certificates (PEM) of a proxy on the way (SSL_CERT_FILE). They are in the image that builds, never in
+#                one that runs.
+#   --network    the network of `docker build`: default or host (BUILD_NETWORK)
 #   --force      build what is there already, too
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 cd -- "$root"
 
 prefix=undercroft-airgap
-extra_ca='' mirror=http://deb.debian.org/debian suite=trixie network=default is_forced=''
+extra_ca=${SSL_CERT_FILE:-} mirror= suite=trixie network=${BUILD_NETWORK:-default} is_forced=''
 
 fail() {
     echo "build.sh: $1" >&2
@@ -66,8 +66,8 @@ build() {
 }
 
 debian() {
-    echo "build.sh: $prefix/debian ($suite from $mirror)"
-    debootstrap --variant=minbase "$suite" "$scratch/debian" "$mirror" >"$scratch/log" 2>&1 ||
+    echo "build.sh: $prefix/debian ($suite${mirror:+ from $mirror})"
+    debootstrap --variant=minbase "$suite" "$scratch/debian" ${mirror:+"$mirror"} >"$scratch/log" 2>&1 ||
         { tail -n 5 "$scratch/log" >&2; fail "debootstrap failed: see the lines above"; }
     rm -rf "$scratch"/debian/var/cache/apt/* "$scratch"/debian/var/lib/apt/lists/*
     tar -C "$scratch/debian" -c . | docker import --change 'CMD ["bash"]' - "$prefix/debian" >/dev/null

@@ -46,6 +46,10 @@ def test_the_documentation_lists_every_operation_without_a_network(
     assert "/internal/" not in page
 
 
+def test_the_address_alone_leads_to_the_documentation(platform: Platform, tmp_path: Path) -> None:
+    assert "Create organization API key" in dom_of(platform.url, tmp_path)
+
+
 def test_the_status_page_names_every_service(platform: Platform, tmp_path: Path) -> None:
     page = dom_of(f"{platform.url}/v1/status", tmp_path)
     assert all(name in page for name in ("identity", "flags", "gateway"))

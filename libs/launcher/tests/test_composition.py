@@ -18,7 +18,7 @@ from undercroft.launcher.deployables import DEPLOYABLES, GATEWAY, Deployable, fi
 from undercroft.launcher.derived_secrets import DerivedSecrets
 from undercroft.launcher.errors import LauncherError
 from undercroft.launcher.options import UpOptions
-from undercroft.shared.settings import ServiceSettings, SettingsError
+from undercroft.shared.settings import ServiceSettings, SettingsError, describe_settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 StandIn = Callable[[str, Lifespan], Deployable]
@@ -59,6 +59,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 def without_settings(*names: str) -> dict[str, ServiceSettings]:
     """What applications that read no settings are built with."""
     return cast("dict[str, ServiceSettings]", dict.fromkeys(names))
+
+
+def test_every_setting_of_every_deployable_is_described():
+    described = [
+        each for deployable in DEPLOYABLES for each in describe_settings(deployable.load_settings_class())
+    ]
+    assert [each.variable for each in described if not each.description.endswith(".")] == []
 
 
 def test_every_deployable_is_wired_to_those_it_calls(tmp_path: Path):

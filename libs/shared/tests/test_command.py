@@ -114,6 +114,22 @@ def test_an_application_that_cannot_start_is_status_1(
     assert printed.err == "undercroft-door: could not start: the log above says why\n"
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help_lists_every_setting_and_no_value(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("THING_SECRET_KEY", "only-known-to-this-test-" + "s" * 32)
+    with pytest.raises(SystemExit, match="0"):
+        run(*arguments)
+    printed = capsys.readouterr().out
+    assert "\n  THING_HOST\n      Address to listen on. Default: 127.0.0.1\n" in printed
+    assert "One of debug, info, warning, error. Default: info\n" in printed
+    assert "32 characters or more. Required." in " ".join(printed.split())
+    assert "only-known-to-this-test" not in printed
+    assert max(len(line) for line in printed.splitlines()) <= 80
+
+
 def test_only_deployables_with_a_database_migrate(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         run("migrate", settings=DoorSettings)

@@ -255,6 +255,31 @@ async def test_a_schema_newer_than_the_code_is_refused(package: str, url: str, c
         await migrations.upgrade_if_behind(url, package)
 
 
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (
+            "postgresql+asyncpg://catalog:hidden@/things?host=/no/such/place",
+            "things at the socket in /no/such/place",
+        ),
+        ("postgresql+asyncpg://catalog:hidden@127.0.0.1:1/things", "things at 127.0.0.1:1"),
+    ],
+)
+async def test_a_database_that_is_away_is_named_without_credentials(package: str, url: str, place: str):
+    with pytest.raises(migrations.MigrationError) as error:
+        await migrations.require_current(url, package)
+    assert str(error.value).startswith(f"cannot reach the database {place} (")
+    assert "hidden" not in str(error.value)
+
+
+async def test_a_database_that_refuses_is_named(package: str, url: str):
+    gone = sa.make_url(url).set(database="gone").render_as_string(hide_password=False)
+    with pytest.raises(
+        migrations.MigrationError, match=r"^the database gone at .* refused: .*does not exist"
+    ):
+        await migrations.require_current(gone, package)
+
+
 async def test_models_without_a_migration_are_found(package: str, url: str):
     await migrations.upgrade(url, package, "0003fill")
     with pytest.raises(migrations.MigrationError, match="is behind this code; run: undercroft db upgrade"):

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from undercroft.shared.auth import PrincipalKeys, PrincipalVerifier
 from undercroft.shared.db import Database
 from undercroft.shared.errors import ServiceError, problem_response
+from undercroft.shared.events.event import MAX_WAIT_SECONDS
 from undercroft.shared.events.feed import feed_router
 from undercroft.shared.events.outbox import Cursor
 from undercroft.shared.http_client import InProcessTransport
@@ -83,15 +84,14 @@ async def test_an_empty_page_returns_the_cursor_that_was_given(read: Read):
 
 async def test_a_long_poll_is_woken_by_the_commit_and_not_before(read: Read, emit: Emit, database: Database):
     cursor = cursor_of(await read())
-    poll = asyncio.create_task(read(cursor, wait=10))
+    poll = asyncio.create_task(read(cursor, wait=MAX_WAIT_SECONDS))
     async with database.session() as session:
         await emit("slow", session=session)
         await asyncio.sleep(0.3)
         assert not poll.done()
-        committed = time.monotonic()
         await session.commit()
-    assert subjects(await poll) == ["slow"]
-    assert time.monotonic() - committed < 0.5
+    async with asyncio.timeout(MAX_WAIT_SECONDS / 2):
+        assert subjects(await poll) == ["slow"]
 
 
 async def test_a_long_poll_sees_the_end_of_an_older_transaction_soon(
@@ -101,20 +101,19 @@ async def test_a_long_poll_sees_the_end_of_an_older_transaction_soon(
     async with database.session() as older:
         await older.execute(sa.text("SELECT pg_current_xact_id()"))
         await emit("waiting")
-        poll = asyncio.create_task(read(cursor, wait=10))
+        poll = asyncio.create_task(read(cursor, wait=MAX_WAIT_SECONDS))
         await asyncio.sleep(0.5)
         assert not poll.done()
-        ended = time.monotonic()
         await older.rollback()
-    assert subjects(await poll) == ["waiting"]
-    assert time.monotonic() - ended < 0.5
+    async with asyncio.timeout(MAX_WAIT_SECONDS / 2):
+        assert subjects(await poll) == ["waiting"]
 
 
 async def test_a_long_poll_ends_empty_after_its_wait(read: Read):
     started = time.monotonic()
     answer = await read("tail", wait=0.2)
     assert subjects(answer) == []
-    assert 0.2 <= time.monotonic() - started < 1
+    assert time.monotonic() - started >= 0.2
 
 
 async def test_waiting_holds_no_connection(read: Read, emit: Emit, database: Database):

@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TypeVar
@@ -17,7 +19,13 @@ from undercroft.shared import listeners
 from undercroft.shared.listeners import ListenError
 from undercroft.shared.logs import configure_logging
 from undercroft.shared.serialization import dumps
-from undercroft.shared.settings import DatabaseSettings, ServiceSettings, SettingsError, load_settings
+from undercroft.shared.settings import (
+    DatabaseSettings,
+    ServiceSettings,
+    SettingsError,
+    describe_settings,
+    load_settings,
+)
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
@@ -64,13 +72,37 @@ def placeholder_settings(settings_class: type[SettingsT]) -> SettingsT:
 
 
 def _parser(settings_class: type[ServiceSettings], program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description=settings_class.__doc__)
+    style = argparse.RawDescriptionHelpFormatter
+    settings = _settings_help(settings_class)
+    parser = argparse.ArgumentParser(
+        prog=program, description=settings_class.__doc__, epilog=settings, formatter_class=style
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("serve", help="serve HTTP until told to stop")
+    commands.add_parser("serve", help="serve HTTP until told to stop", epilog=settings, formatter_class=style)
     commands.add_parser("openapi", help="print the OpenAPI document")
     if issubclass(settings_class, DatabaseSettings):
         commands.add_parser("migrate", help="bring the database schema up to this code's version")
     return parser
+
+
+def _settings_help(settings_class: type[ServiceSettings]) -> str:
+    """Write every setting with its default and meaning; defaults are the code's, so no secret is among them."""
+    width = max(40, min(110, shutil.get_terminal_size().columns - 2))
+    lines = [
+        "settings, as environment variables or as lines of a file .env",
+        "(NAME_FILE=/path takes the value of NAME from a file):",
+    ]
+    for each in describe_settings(settings_class):
+        text = each.description
+        if each.choices:
+            text += f" One of {', '.join(each.choices)}."
+        text += " Required." if each.default is None else f" Default: {each.default}"
+        lines += [
+            "",
+            f"  {each.variable}",
+            *textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      "),
+        ]
+    return "\n".join(lines)
 
 
 async def _migrate(settings: ServiceSettings, package: str) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from undercroft.shared.database_urls import place_of
 from undercroft.shared.migrations.environment import CONNECTION_ATTRIBUTE
 from undercroft.shared.migrations.errors import MigrationError, ModelsDifferError, SchemaNewerThanCodeError
 from undercroft.shared.migrations.versions import (
@@ -180,9 +181,12 @@ async def _connect(database_url: str) -> AsyncIterator[AsyncConnection]:
             yield connection
     except OSError as error:
         advice = "see that it runs, or correct its address"
-        raise MigrationError(f"cannot reach the database ({_one_line(error)}): {advice}") from error
+        place = place_of(database_url)
+        raise MigrationError(f"cannot reach the database {place} ({_one_line(error)}): {advice}") from error
     except DBAPIError as error:
-        raise MigrationError(f"the database refused: {_one_line(error.orig)}") from error
+        raise MigrationError(
+            f"the database {place_of(database_url)} refused: {_one_line(error.orig)}"
+        ) from error
     finally:
         await engine.dispose()
 
