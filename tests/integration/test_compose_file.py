@@ -71,7 +71,11 @@ def test_a_secret_reaches_nobody_who_does_not_need_it() -> None:
     for name, service in DOCUMENT["services"].items():
         for secret in service.get("secrets", ()):
             holders.setdefault(secret, set()).add(name.removesuffix("-migrate"))
-    shared = {"postgres_password": {"postgres", "roles"}, "redis_conf": {"redis"}, "redis_url": {"gateway", "identity"}}
+    shared = {
+        "postgres_password": {"postgres", "roles"},
+        "redis_conf": {"redis"},
+        "redis_url": {"gateway", "identity"},
+    }
     shared["operator_key"] = {"identity"}
     own = {
         secret: {secret.partition("_")[0]} | ({"roles"} if secret.endswith("_database_url") else set())

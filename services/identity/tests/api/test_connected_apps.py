@@ -1,6 +1,7 @@
 """Connected applications, and tokens derived from keys."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import httpx
 import jwt
@@ -23,7 +24,7 @@ from undercroft.shared.testing import principal_headers
 GRANTS = "/v1/me/grants"
 
 
-def person(user_id: object) -> dict[str, str]:
+def person(user_id: UUID) -> dict[str, str]:
     principal = Principal(f"{TypeId('usr', user_id)}", "user", scopes=frozenset({"account"}))
     return dict(principal_headers(principal, audience="identity"))
 

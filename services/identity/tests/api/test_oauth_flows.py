@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import re
+from html import unescape
 from typing import Any
 
 import httpx
@@ -490,10 +492,9 @@ async def test_somebody_who_is_not_signed_in_comes_back_after_it(client: httpx.A
     assert (location.path, location.params["email"]) == ("/sign-in", "ada@example.com")
     moved = await client.get(location.params["continue"], headers=jar(who.cookies))
     assert 'http-equiv="refresh"' in moved.text
-    import re
-    from html import unescape
-
-    onward = unescape(re.search(r'content="0; url=([^"]+)"', moved.text)[1])
+    refresh = re.search(r'content="0; url=([^"]+)"', moved.text)
+    assert refresh is not None
+    onward = unescape(refresh[1])
     page = await client.get(onward, headers=jar(who.cookies))
     assert "Allow <strong>Console</strong>" in page.text
 

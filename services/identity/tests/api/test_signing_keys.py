@@ -12,7 +12,6 @@ from joserfc import jwk
 from services.identity.tests.factories import settings
 from sqlalchemy import select, update
 
-from undercroft.identity.dependencies import signing
 from undercroft.identity.dependencies.signing import rotation_policy
 from undercroft.identity.domain.sealing import SealBrokenError, Sealer
 from undercroft.identity.domain.signing_keys import RotationPolicy
@@ -21,7 +20,7 @@ from undercroft.identity.models.base import outbox
 from undercroft.identity.models.oauth import SigningKey
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.signing_keys import SigningKeyRepository
-from undercroft.identity.service.signing import KeyRing, SigningKeyRepositories
+from undercroft.identity.service.signing import KeyRing, SigningKeyRepositories, generate_key
 from undercroft.shared.db import Database
 
 SEALER = Sealer(b"k" * 32)
@@ -46,7 +45,7 @@ def ring_on(
         async with database.begin() as session:
             yield SigningKeyRepositories(SigningKeyRepository(session), EventRepository(session))
 
-    return KeyRing(open_repositories, sealer, policy, clock=clock, make_key=signing.generate_key)
+    return KeyRing(open_repositories, sealer, policy, clock=clock, make_key=generate_key)
 
 
 class Verifier:
@@ -81,7 +80,7 @@ async def test_the_first_keys_sign_at_once_and_are_published_without_private_hal
 
 async def test_a_kid_is_the_thumbprint_of_its_key(database: Database):
     for published in await ring_on(database, Clock()).published_jwks():
-        required = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}[published["kty"]]
+        required = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}[str(published["kty"])]
         assert published["kid"] == jwk.thumbprint({name: published[name] for name in required})
 
 
