@@ -17,6 +17,7 @@ from undercroft.shared.auth import Principal
 from undercroft.shared.ids import TypeId
 
 _DIGEST_SIZE: Final = 16
+_USERS: Final = frozenset({"user", "client"})
 _ORGANIZATION: Final = "organization"
 
 
@@ -68,18 +69,28 @@ class EvaluationService:
 
 
 def _environment_of(principal: Principal, requested: str | None) -> str:
-    """Return where a caller evaluates: only operators without a binding have a choice."""
+    """Return where a caller evaluates.
+
+    Only operators without a binding have a choice. People and OAuth clients hold nothing that names an environment:
+    they are the product's own users, and these live in production.
+    """
     bound = principal.environment
     if bound is not None:
         if requested is not None and requested != bound:
             raise EvaluationError(EvaluationErrorCode.GENERAL, f"This key evaluates only in {bound!r}.")
         return bound
-    if not principal.is_operator:
+    if principal.is_operator:
+        return requested or DEFAULT_ENVIRONMENT
+    if principal.kind not in _USERS:
         raise EvaluationError(
             EvaluationErrorCode.GENERAL,
             "This key is bound to no environment: use one that was created with `environment`.",
         )
-    return requested or DEFAULT_ENVIRONMENT
+    if requested not in (None, DEFAULT_ENVIRONMENT):
+        raise EvaluationError(
+            EvaluationErrorCode.GENERAL, f"People and clients evaluate only in {DEFAULT_ENVIRONMENT!r}."
+        )
+    return DEFAULT_ENVIRONMENT
 
 
 def _with_caller(context: JsonObject, principal: Principal) -> JsonObject:
