@@ -10,10 +10,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from undercroft.flags.repository.changes import Author, ChangeRepository
 from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
 from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.repository.segments import SegmentRepository
 from undercroft.flags.service.definitions import DefinitionService
 from undercroft.flags.service.documents import DocumentService
 from undercroft.flags.service.environments import EnvironmentService
@@ -72,6 +74,8 @@ def get_repositories(session: SessionDep) -> Repositories:
         environments=EnvironmentRepository(session),
         flags=FlagRepository(session),
         definitions=DefinitionRepository(session),
+        segments=SegmentRepository(session),
+        changes=ChangeRepository(session),
         events=EventRepository(session),
     )
 
@@ -82,7 +86,11 @@ RepositoriesDep = Annotated[Repositories, Depends(get_repositories)]
 def get_limits(request: Request) -> Limits:
     """Read the limits from the settings."""
     settings: FlagsSettings = request.app.state.settings
-    return Limits(max_environments=settings.max_environments, max_flags=settings.max_flags)
+    return Limits(
+        max_environments=settings.max_environments,
+        max_flags=settings.max_flags,
+        max_segments=settings.max_segments,
+    )
 
 
 LimitsDep = Annotated[Limits, Depends(get_limits)]
@@ -97,6 +105,14 @@ def get_actor(request: Request) -> str:
 ActorDep = Annotated[str, Depends(get_actor)]
 
 
+def get_author(actor: ActorDep) -> Author:
+    """Return who the history names."""
+    return Author(actor=actor)
+
+
+AuthorDep = Annotated[Author, Depends(get_author)]
+
+
 def get_environment_service(
     repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep
 ) -> EnvironmentService:
@@ -104,21 +120,21 @@ def get_environment_service(
     return EnvironmentService(repositories, actor=actor, limits=limits)
 
 
-def get_flag_service(repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep) -> FlagService:
+def get_flag_service(repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep) -> FlagService:
     """Build the use cases of flags."""
-    return FlagService(repositories, actor=actor, limits=limits)
+    return FlagService(repositories, author=author, limits=limits)
 
 
-def get_definition_service(repositories: RepositoriesDep, actor: ActorDep) -> DefinitionService:
+def get_definition_service(repositories: RepositoriesDep, author: AuthorDep) -> DefinitionService:
     """Build the use cases of a flag in an environment."""
-    return DefinitionService(repositories, actor=actor)
+    return DefinitionService(repositories, author=author)
 
 
 def get_document_service(
-    repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
 ) -> DocumentService:
     """Build the use cases of flagd documents."""
-    return DocumentService(repositories, actor=actor, limits=limits)
+    return DocumentService(repositories, author=author, limits=limits)
 
 
 EnvironmentServiceDep = Annotated[EnvironmentService, Depends(get_environment_service)]

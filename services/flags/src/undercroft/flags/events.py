@@ -3,7 +3,7 @@
 from typing import Literal, TypeAlias
 from uuid import UUID
 
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.shared.events import Event
 from undercroft.shared.ids import TypeId
 

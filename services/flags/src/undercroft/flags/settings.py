@@ -21,6 +21,7 @@ class FlagsSettings(DatabaseSettings):
     max_flags: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         20_000, description="Flags at most, archived ones included."
     )
+    max_segments: Annotated[int, Field(ge=1, le=10_000)] = Field(500, description="Segments at most.")
     snapshot_poll_seconds: Seconds = Field(
         2.0, description="How often a replica looks for changes that no notification told it of."
     )

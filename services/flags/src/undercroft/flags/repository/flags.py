@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from undercroft.flags.errors import FlagExistsError, FlagNotFoundError
 from undercroft.flags.models import Flag
 from undercroft.flags.repository.revisions import Revision, next_revision
-from undercroft.flags.schemas import FlagType, JsonObject
+from undercroft.flags.schemas.names import FlagType, JsonObject
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.pagination import Page, PageParams
 
@@ -25,6 +26,7 @@ class NewFlag:
     description: str = ""
     owner: str | None = None
     tags: tuple[str, ...] = field(default=())
+    expires_at: datetime | None = None
 
 
 class FlagRepository:
@@ -61,6 +63,13 @@ class FlagRepository:
         statement = select(Flag).where(Flag.key.in_(keys)).order_by(Flag.key).with_for_update()
         rows = await self._session.scalars(statement, execution_options={"populate_existing": True})
         return {flag.key: flag for flag in rows}
+
+    async def archived_among(self, keys: Collection[str]) -> Mapping[str, bool]:
+        """Tell of those of these flags that exist whether they are archived."""
+        statement = select(Flag.key, Flag.archived_at.is_not(None).label("is_archived")).where(
+            Flag.key.in_(keys)
+        )
+        return {row.key: row.is_archived for row in await self._session.execute(statement)}
 
     async def count(self) -> int:
         """Count the flags, archived ones too."""
@@ -100,6 +109,7 @@ class FlagRepository:
             "owner": new.owner,
             "tags": list(new.tags),
             "variants": new.variants,
+            "expires_at": new.expires_at,
             "revision": drawn.number,
         }
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body
 
 from undercroft.flags.dependencies import DefinitionServiceDep, FollowCommit, ReaderDep, WriterDep
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.preconditions import IfMatch
 from undercroft.shared.serialization import JsonResponse

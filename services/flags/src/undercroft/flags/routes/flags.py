@@ -12,7 +12,7 @@ from undercroft.flags.dependencies import (
     WriterDep,
 )
 from undercroft.flags.models import Flag
-from undercroft.flags.schemas import FlagCreate, FlagRead, FlagUpdate
+from undercroft.flags.schemas.flags import FlagCreate, FlagRead, FlagUpdate
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.pagination import Page, PageParamsDep
 from undercroft.shared.preconditions import IfMatch, etag_for

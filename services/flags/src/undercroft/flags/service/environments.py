@@ -5,7 +5,7 @@ from typing import Final
 from undercroft.flags.errors import EnvironmentLimitError, EnvironmentProtectedError
 from undercroft.flags.events import EnvironmentChange, environment_changed
 from undercroft.flags.models import Environment
-from undercroft.flags.schemas import EnvironmentCreate, EnvironmentUpdate
+from undercroft.flags.schemas.environments import EnvironmentCreate, EnvironmentUpdate
 from undercroft.flags.service.work import Limits, Repositories
 from undercroft.shared.preconditions import check_if_match, etag_for
 

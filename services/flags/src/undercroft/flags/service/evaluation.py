@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 
 from undercroft.flags.errors import EvaluationError, EvaluationErrorCode
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.flags.service.environments import DEFAULT_ENVIRONMENT
 from undercroft.flags.service.snapshots import Snapshot, SnapshotStore
 from undercroft.shared.auth import Principal

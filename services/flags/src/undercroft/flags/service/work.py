@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from undercroft.flags.repository.changes import ChangeRepository
 from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
 from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.repository.segments import SegmentRepository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +17,8 @@ class Repositories:
     environments: EnvironmentRepository
     flags: FlagRepository
     definitions: DefinitionRepository
+    segments: SegmentRepository
+    changes: ChangeRepository
     events: EventRepository
 
 
@@ -24,3 +28,4 @@ class Limits:
 
     max_environments: int
     max_flags: int
+    max_segments: int
