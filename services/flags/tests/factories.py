@@ -70,3 +70,13 @@ def targeted(rule: object, **members: object) -> dict[str, object]:
 def document(**flags: object) -> dict[str, object]:
     """A flagd document of these flags; underscores in names stand for hyphens."""
     return {"flags": {name.replace("_", "-"): flag for name, flag in flags.items()}}
+
+
+def by_rules(*rules: object, **members: object) -> dict[str, object]:
+    """A boolean flag that is off unless a rule applies."""
+    return definition(defaultVariant="off", rules=list(rules), **members)
+
+
+def condition(attribute: str, operator: str, value: object, **members: object) -> dict[str, object]:
+    """A condition with one value."""
+    return {"attribute": attribute, "operator": operator, "value": value, **members}

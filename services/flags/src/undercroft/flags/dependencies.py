@@ -20,7 +20,10 @@ from undercroft.flags.service.definitions import DefinitionService
 from undercroft.flags.service.documents import DocumentService
 from undercroft.flags.service.environments import EnvironmentService
 from undercroft.flags.service.evaluation import EvaluationService
+from undercroft.flags.service.explanation import ExplanationService
 from undercroft.flags.service.flags import FlagService
+from undercroft.flags.service.history import HistoryService
+from undercroft.flags.service.segments import SegmentService
 from undercroft.flags.service.snapshots import SnapshotRefresher
 from undercroft.flags.service.work import Limits, Repositories
 from undercroft.flags.settings import FlagsSettings
@@ -137,6 +140,28 @@ def get_document_service(
     return DocumentService(repositories, author=author, limits=limits)
 
 
+def get_segment_service(
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
+) -> SegmentService:
+    """Build the use cases of segments."""
+    return SegmentService(repositories, author=author, limits=limits)
+
+
+def get_history_service(
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
+) -> HistoryService:
+    """Build the use cases of the history."""
+    return HistoryService(repositories, author=author, limits=limits)
+
+
+def get_explanation_service(repositories: RepositoriesDep) -> ExplanationService:
+    """Build the use case of explanations."""
+    return ExplanationService(repositories)
+
+
+ExplanationServiceDep = Annotated[ExplanationService, Depends(get_explanation_service)]
+SegmentServiceDep = Annotated[SegmentService, Depends(get_segment_service)]
+HistoryServiceDep = Annotated[HistoryService, Depends(get_history_service)]
 EnvironmentServiceDep = Annotated[EnvironmentService, Depends(get_environment_service)]
 FlagServiceDep = Annotated[FlagService, Depends(get_flag_service)]
 DefinitionServiceDep = Annotated[DefinitionService, Depends(get_definition_service)]

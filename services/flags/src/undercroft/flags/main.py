@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 
 from undercroft.flags.models import idempotency_keys, outbox
 from undercroft.flags.repository.snapshots import SnapshotRepository
-from undercroft.flags.routes import definitions, documents, environments, flags, ofrep
+from undercroft.flags.routes import definitions, documents, environments, flags, history, ofrep, segments
 from undercroft.flags.service.evaluation import EvaluationService
 from undercroft.flags.service.snapshots import SnapshotRefresher, SnapshotStore
 from undercroft.flags.settings import FlagsSettings
@@ -39,6 +39,8 @@ def create_app(settings: FlagsSettings, *, transport: httpx.AsyncBaseTransport |
             documents.router,
             flags.router,
             definitions.router,
+            history.router,
+            segments.router,
             feed_router(outbox),
         ),
         lifespan=_lifespan,

@@ -29,7 +29,7 @@ from undercroft.flags.domain.rules import (
 )
 
 SEGMENT_PREFIX: Final = "segment:"
-_EVERYBODY: Final = HUNDREDTHS * HUNDREDTHS
+EVERYBODY: Final = HUNDREDTHS * HUNDREDTHS
 _SECONDS_LENGTH: Final = 19
 _DATE_LENGTH: Final = 10
 
@@ -145,9 +145,9 @@ def _segment(name: str, segments: Mapping[str, object] | None) -> object:
 
 
 def _rollout_tests(key: str, rollout: Rollout) -> list[object]:
-    if rollout.share >= _EVERYBODY:
+    if rollout.share >= EVERYBODY:
         return []
-    buckets = [["in", rollout.share], ["out", _EVERYBODY - rollout.share]]
+    buckets = [["in", rollout.share], ["out", EVERYBODY - rollout.share]]
     chosen = {"fractional": [rollout_value(key, rollout.bucketing), *buckets]}
     return [_is_present(rollout.bucketing), {"===": [chosen, "in"]}]
 
