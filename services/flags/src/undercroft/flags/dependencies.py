@@ -6,6 +6,7 @@ scope it is told so (403), like everybody. `flags:evaluate` is what customers' k
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -15,16 +16,24 @@ from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
 from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.repository.schedules import ScheduleRepository
 from undercroft.flags.repository.segments import SegmentRepository
+from undercroft.flags.repository.usage import UsageRepository
+from undercroft.flags.service.bulk import BulkService
 from undercroft.flags.service.definitions import DefinitionService
 from undercroft.flags.service.documents import DocumentService
 from undercroft.flags.service.environments import EnvironmentService
 from undercroft.flags.service.evaluation import EvaluationService
 from undercroft.flags.service.explanation import ExplanationService
+from undercroft.flags.service.flag_reading import FlagReader
 from undercroft.flags.service.flags import FlagService
 from undercroft.flags.service.history import HistoryService
+from undercroft.flags.service.promotion import PromotionService
+from undercroft.flags.service.schedules import ScheduleService
 from undercroft.flags.service.segments import SegmentService
 from undercroft.flags.service.snapshots import SnapshotRefresher
+from undercroft.flags.service.unleash_import import UnleashImportService
+from undercroft.flags.service.usage import UsageService
 from undercroft.flags.service.work import Limits, Repositories
 from undercroft.flags.settings import FlagsSettings
 from undercroft.shared.auth import Principal, Requires, Scope
@@ -79,6 +88,8 @@ def get_repositories(session: SessionDep) -> Repositories:
         definitions=DefinitionRepository(session),
         segments=SegmentRepository(session),
         changes=ChangeRepository(session),
+        schedules=ScheduleRepository(session),
+        usage=UsageRepository(session),
         events=EventRepository(session),
     )
 
@@ -160,6 +171,49 @@ def get_explanation_service(repositories: RepositoriesDep) -> ExplanationService
 
 
 ExplanationServiceDep = Annotated[ExplanationService, Depends(get_explanation_service)]
+
+
+def get_schedule_service(repositories: RepositoriesDep, author: AuthorDep) -> ScheduleService:
+    """Build the use cases of schedules."""
+    return ScheduleService(repositories, author=author)
+
+
+ScheduleServiceDep = Annotated[ScheduleService, Depends(get_schedule_service)]
+
+
+def get_usage_service(repositories: RepositoriesDep) -> UsageService:
+    """Build the use cases of counted evaluations."""
+    return UsageService(repositories)
+
+
+def get_bulk_service(repositories: RepositoriesDep, author: AuthorDep) -> BulkService:
+    """Build the use case of several changes at once."""
+    return BulkService(repositories, author=author)
+
+
+def get_promotion_service(repositories: RepositoriesDep, author: AuthorDep) -> PromotionService:
+    """Build the use case of copies between environments."""
+    return PromotionService(repositories, author=author)
+
+
+def get_flag_reader(request: Request, repositories: RepositoriesDep) -> FlagReader:
+    """Build the use cases of reading flags."""
+    settings: FlagsSettings = request.app.state.settings
+    return FlagReader(repositories, stale_after=timedelta(days=settings.stale_after_days))
+
+
+def get_unleash_import_service(
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
+) -> UnleashImportService:
+    """Build the use case of imports from Unleash."""
+    return UnleashImportService(repositories, author=author, limits=limits)
+
+
+UnleashImportServiceDep = Annotated[UnleashImportService, Depends(get_unleash_import_service)]
+UsageServiceDep = Annotated[UsageService, Depends(get_usage_service)]
+BulkServiceDep = Annotated[BulkService, Depends(get_bulk_service)]
+PromotionServiceDep = Annotated[PromotionService, Depends(get_promotion_service)]
+FlagReaderDep = Annotated[FlagReader, Depends(get_flag_reader)]
 SegmentServiceDep = Annotated[SegmentService, Depends(get_segment_service)]
 HistoryServiceDep = Annotated[HistoryService, Depends(get_history_service)]
 EnvironmentServiceDep = Annotated[EnvironmentService, Depends(get_environment_service)]

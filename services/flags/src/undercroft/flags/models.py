@@ -151,3 +151,49 @@ class Change(Base):
     before: Mapped[JsonObject | None] = mapped_column(LosslessJson)
     after: Mapped[JsonObject | None] = mapped_column(LosslessJson)
     schedule_id: Mapped[UUID | None] = mapped_column()
+
+
+class Schedule(Base):
+    """Changes of a definition that wait for their time; `next_at` is that of step number `next_step`."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        Index("ix_schedules_next_at", "next_at", postgresql_where=text("status = 'open'")),
+        Index("ix_schedules_flag_id_environment_id_id", "flag_id", "environment_id", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_uuid7)
+    environment_id: Mapped[UUID] = mapped_column(ForeignKey("environments.id", ondelete="CASCADE"))
+    flag_id: Mapped[UUID] = mapped_column(ForeignKey("flags.id"))
+    author: Mapped[str] = mapped_column(Text)
+    plan: Mapped[JsonObject] = mapped_column(LosslessJson)
+    status: Mapped[str] = mapped_column(Text)
+    next_step: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    failure: Mapped[JsonObject | None] = mapped_column(LosslessJson)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class EvaluationCount(Base):
+    """How often a flag gave a variant in an hour. No foreign keys: counting must never wait for whoever writes."""
+
+    __tablename__ = "evaluation_counts"
+
+    flag_id: Mapped[UUID] = mapped_column(primary_key=True)
+    hour: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True, index=True)
+    environment_id: Mapped[UUID] = mapped_column(primary_key=True)
+    # "" for an answer without a variant.
+    variant: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class LastEvaluation(Base):
+    """When a flag was evaluated last in an environment, to the minute. Outlives the counts."""
+
+    __tablename__ = "last_evaluations"
+
+    flag_id: Mapped[UUID] = mapped_column(primary_key=True)
+    environment_id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -1,16 +1,19 @@
 """Rows of flags. Where several are locked at once, they are locked in the order of their keys."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
+from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.flags.errors import FlagExistsError, FlagNotFoundError
-from undercroft.flags.models import Flag
+from undercroft.flags.models import Definition, Environment, Flag
 from undercroft.flags.repository.revisions import Revision, next_revision
+from undercroft.flags.repository.usage import is_unused_since
 from undercroft.flags.schemas.names import FlagType, JsonObject
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.pagination import Page, PageParams
@@ -27,6 +30,25 @@ class NewFlag:
     owner: str | None = None
     tags: tuple[str, ...] = field(default=())
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagFilter:
+    """Which flags a list shows; None for what does not matter.
+
+    ``state`` is that in ``environment``. Stale is what has expired, or was not evaluated since ``unused_since``.
+    """
+
+    is_archived: bool
+    tags: tuple[str, ...]
+    owner: str | None
+    text: str | None
+    type: FlagType | None
+    environment: str | None
+    state: Literal["ENABLED", "DISABLED"] | None
+    is_stale: bool | None
+    now: datetime
+    unused_since: datetime
 
 
 class FlagRepository:
@@ -49,14 +71,10 @@ class FlagRepository:
             await self._session.scalar(statement, execution_options={"populate_existing": True})
         )
 
-    async def list(self, page: PageParams, *, is_archived: bool, tag: str | None) -> Page[Flag]:
+    async def list(self, page: PageParams, wanted: FlagFilter) -> Page[Flag]:
         """Return a page of flags in the order they were created."""
-        statement = select(Flag).where(
-            Flag.archived_at.is_not(None) if is_archived else Flag.archived_at.is_(None)
-        )
-        if tag is not None:
-            statement = statement.where(Flag.tags.contains([tag]))
-        return await page.fetch(self._session, statement, Flag.id)
+        conditions = list(_conditions(wanted))
+        return await page.fetch(self._session, select(Flag).where(*conditions), Flag.id)
 
     async def lock(self, keys: Collection[str]) -> Mapping[str, Flag]:
         """Lock the flags of these keys and return those that exist."""
@@ -118,3 +136,33 @@ class FlagRepository:
         if flag is None:
             raise FlagNotFoundError("There is no such flag.")
         return flag
+
+
+def _conditions(wanted: FlagFilter) -> Iterator[ColumnElement[bool]]:
+    yield Flag.archived_at.is_not(None) if wanted.is_archived else Flag.archived_at.is_(None)
+    if wanted.tags:
+        yield Flag.tags.contains(list(wanted.tags))
+    if wanted.owner is not None:
+        yield Flag.owner == wanted.owner
+    if wanted.type is not None:
+        yield Flag.type == wanted.type
+    if wanted.text is not None:
+        yield or_(
+            Flag.key.icontains(wanted.text, autoescape=True),
+            Flag.description.icontains(wanted.text, autoescape=True),
+        )
+    if wanted.environment is not None:
+        yield Flag.id.in_(_defined(wanted.environment, wanted.state))
+    if wanted.is_stale is not None:
+        has_expired = func.coalesce(Flag.expires_at <= wanted.now, false())
+        is_stale = or_(has_expired, is_unused_since(wanted.unused_since))
+        yield is_stale if wanted.is_stale else ~is_stale
+
+
+def _defined(environment: str, state: str | None) -> Select[UUID]:
+    statement = (
+        select(Definition.flag_id)
+        .join(Environment, Environment.id == Definition.environment_id)
+        .where(Environment.key == environment)
+    )
+    return statement if state is None else statement.where(Definition.is_enabled.is_(state == "ENABLED"))

@@ -1,6 +1,6 @@
 """Wire models of flags."""
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import Field
@@ -8,6 +8,8 @@ from pydantic import Field
 from undercroft.flags.schemas.names import Description, FlagKey, FlagType, JsonObject, Name, Tags, Variants
 from undercroft.shared.ids import IdOf
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
+
+StaleReason: TypeAlias = Literal["expired", "unused"]
 
 
 class FlagCreate(RequestModel):
@@ -50,5 +52,41 @@ class FlagRead(WireModel):
     variants: JsonObject
     archived_at: Timestamp | None
     expires_at: Timestamp | None
+    last_evaluated_at: Timestamp | None = Field(description="To the minute, in any environment.")
+    stale: list[StaleReason] = Field(
+        description="Why the flag could go: it has expired, or nobody evaluates it any more. Empty when it is archived."
+    )
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class StateChange(RequestModel):
+    """The state of one flag in one environment."""
+
+    flag: str
+    environment: str
+    state: Literal["ENABLED", "DISABLED"]
+    if_match: str | None = Field(
+        None, description="The definition's ETag, as it was read.", examples=['"1024"']
+    )
+
+
+class BulkChange(RequestModel):
+    """Changes that are made together, or not at all."""
+
+    changes: Annotated[list[StateChange], Field(min_length=1, max_length=500)]
+
+
+class StateChanged(WireModel):
+    """One change that was made, with the definition's new ETag."""
+
+    flag: str
+    environment: str
+    state: Literal["ENABLED", "DISABLED"]
+    etag: str
+
+
+class BulkResult(WireModel):
+    """What was changed, in the order of the request."""
+
+    changes: list[StateChanged]

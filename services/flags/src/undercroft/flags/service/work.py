@@ -7,7 +7,9 @@ from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
 from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.repository.schedules import ScheduleRepository
 from undercroft.flags.repository.segments import SegmentRepository
+from undercroft.flags.repository.usage import UsageRepository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,8 @@ class Repositories:
     definitions: DefinitionRepository
     segments: SegmentRepository
     changes: ChangeRepository
+    schedules: ScheduleRepository
+    usage: UsageRepository
     events: EventRepository
 
 
