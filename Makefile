@@ -2,7 +2,7 @@
 UV ?= uv
 RUN := $(UV) run --frozen
 
-.PHONY: help setup format lint types imports lock isolated check test cover up bench
+.PHONY: help setup format lint types imports lock isolated check test cover up containers bases bench
 
 help:  ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,7 +19,7 @@ lint:  ## style and common mistakes
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-types:  ## mypy, strict
+types:  ## mypy, strict, over packages, migrations and tests
 	$(RUN) mypy
 
 imports:  ## the arrows between packages and layers
@@ -45,6 +45,15 @@ cover:  ## the tests with the branch coverage gate
 
 up:  ## the platform, restarting on a code change
 	./undercroft up --reload
+
+COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
+
+containers:  ## the platform in containers, on the code of the working tree
+	./undercroft secrets
+	$(COMPOSE) -f docker-compose.yml -f docker-compose.dev.yml up --build
+
+bases:  ## base images where no registry can be reached (root)
+	deploy/airgap/build.sh
 
 bench:  ## every benchmark against its peer (nothing else may run)
 	@for file in tests/bench/*.py; do echo "== $$file"; $(RUN) python $$file || exit 1; done

@@ -24,7 +24,10 @@ from urllib.parse import unquote, urlsplit
 _TIMEOUT_SECONDS = 30
 _ABANDONED_SECONDS = 3600
 _SCRATCH_PREFIX = "new-"
-_FETCH_ADVICE = "check the network, proxy and certificate settings, or install uv yourself"
+_FETCH_ADVICE = (
+    "check the network, the proxy (HTTPS_PROXY) and its certificates (SSL_CERT_FILE, for pip PIP_CERT), "
+    "or install uv yourself"
+)
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 

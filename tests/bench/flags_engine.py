@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
@@ -45,7 +46,7 @@ RULES: Mapping[str, object] = {
     },
     "loop over ten": {"if": [{"some": [{"var": "groups"}, {"==": [{"var": "id"}, 9]}]}, "on", "off"]},
 }
-CONTEXTS: list[dict[str, object]] = [
+CONTEXTS: list[dict[str, Any]] = [
     {
         "targetingKey": f"user-{number:06}",
         "plan": plan,
@@ -91,7 +92,7 @@ def compare(key: str, engine: FlagSet, reference: FlagdCore, seconds: float) -> 
         EvaluationContext(
             str(context["targetingKey"]),
             {name: value for name, value in context.items() if name != "targetingKey"},
-        )  # type: ignore[misc]
+        )
         for context in CONTEXTS
     ]
     count = len(CONTEXTS)

@@ -8,6 +8,7 @@ are of one run: compare rows, never runs. Needs nginx and wrk, and two cores.
 
 import argparse
 import contextlib
+import functools
 import multiprocessing
 import os
 import re
@@ -86,19 +87,22 @@ def serve_gateway(port: int, service: int, key: str, *, access_log: bool) -> Non
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     import uvicorn
     from pydantic import SecretStr
+    from starlette.types import Receive, Scope, Send
+    from typing_extensions import override
 
     from undercroft.gateway import main
     from undercroft.gateway.routes_table import load_routes
     from undercroft.gateway.settings import GatewaySettings
     from undercroft.shared.auth import generate_principal_keys
     from undercroft.shared.command import server_config
-    from undercroft.shared.http_client import InProcessTransport, make_transport
+    from undercroft.shared.http_client import Exchange, InProcessTransport, Outgoing, make_transport
+    from undercroft.shared.http_client.exchange import ExchangeBaseTransport
     from undercroft.shared.logs import configure_logging
     from undercroft.shared.serialization import dumps
 
     text = files("undercroft.gateway").joinpath("routes.toml").read_text()
     text = text.replace("requests = 60_000", "requests = 1_000_000_000") + PLAIN_ROUTE
-    main.load_routes = lambda urls: load_routes(urls, text=text)
+    vars(main)["load_routes"] = functools.partial(load_routes, text=text)
     network = make_transport()
     known = {
         "keyId": "key_01h455vb4pex5vsknk084sn02q",
@@ -109,7 +113,7 @@ def serve_gateway(port: int, service: int, key: str, *, access_log: bool) -> Non
         "kind": "api_key",
     }
 
-    async def identity(scope, receive, send):  # noqa: ANN001, ANN202
+    async def identity(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].endswith("/verify"):
             body = dumps(known)
         else:
@@ -122,8 +126,9 @@ def serve_gateway(port: int, service: int, key: str, *, access_log: bool) -> Non
 
     inside = InProcessTransport({"identity": identity})
 
-    class Mixed:
-        async def open(self, request):  # noqa: ANN001, ANN202
+    class Mixed(ExchangeBaseTransport):
+        @override
+        async def open(self, request: Outgoing) -> Exchange:
             return await (inside if request.origin == "http://identity" else network).open(request)
 
     master = SecretStr("only-for-benchmarks-" + "0" * 32)
@@ -178,17 +183,20 @@ def rows(*, seconds: float, connections: int) -> Iterator[tuple[str, float, str]
     from undercroft.shared.tokens import mint_token
 
     key = mint_token("live", new_uuid7()).text
+    headers = (KEY_HEADER.format(key=key),)
     service, peer = free_port(), free_port()
-    options = {"seconds": seconds, "connections": connections}
+    measure = functools.partial(load, seconds=seconds, connections=connections)
     with nginx(SERVICE.format(port=service, body=BODY), port=service, core=1):
         with nginx(PROXY.format(port=peer, service=service), port=peer, core=0):
-            yield ("nginx, plain", *load(f"http://127.0.0.1:{peer}/plain/x", **options))
+            yield ("nginx, plain", *measure(f"http://127.0.0.1:{peer}/plain/x"))
         for name, access_log in (("without access log", False), ("with access log", True)):
             with gateway(service=service, key=key, access_log=access_log) as port:
                 base = f"http://127.0.0.1:{port}"
-                yield (f"gateway, plain, {name}", *load(f"{base}/plain/x", **options))
-                keyed = {**options, "headers": (KEY_HEADER.format(key=key),)}
-                yield (f"gateway, key + limit + metrics, {name}", *load(f"{base}/ofrep/v1/x", **keyed))
+                yield (f"gateway, plain, {name}", *measure(f"{base}/plain/x"))
+                yield (
+                    f"gateway, key + limit + metrics, {name}",
+                    *measure(f"{base}/ofrep/v1/x", headers=headers),
+                )
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ import httpx
 import uvloop
 from pyreqwest.client import ClientBuilder
 from pyreqwest.compatibility.httpx import HttpxTransport
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from undercroft.shared.http_client import InProcessTransport, Outgoing, exchange_transport, make_transport
 
@@ -43,9 +45,11 @@ Call = Callable[[], Awaitable[object]]
 
 
 class _Upstream(asyncio.Protocol):
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
+    @override
     def data_received(self, data: bytes) -> None:
         self.transport.write(ANSWER * data.count(b"\r\n\r\n"))  # type: ignore[attr-defined]
 
@@ -90,7 +94,7 @@ def _wait_for(port: int) -> None:
     raise SystemExit("the upstream did not start")
 
 
-async def application(scope, receive, send):  # noqa: ANN001
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer as the upstream does."""
     await receive()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())]

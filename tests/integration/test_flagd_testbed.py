@@ -5,9 +5,9 @@ The suite is data of the flagd project, kept beside this repository; without it 
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openfeature import api
@@ -17,9 +17,8 @@ from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import FlagEvaluationDetails
 
-sys.path.insert(0, str(Path(__file__).parent))
-from gherkin import Scenario, Step, read_scenarios
-from platforms import Platform
+from .gherkin import Scenario, Step, read_scenarios
+from .platforms import Platform
 
 SUITE = Path(__file__).parents[2].parent / "shared" / "specs" / "openfeature" / "flagd-testbed" / "evaluator"
 
@@ -55,7 +54,7 @@ def client(platform: Platform) -> Iterator[OpenFeatureClient]:
     api.clear_providers()
 
 
-@pytest.mark.skipif(not SUITE.exists(), reason="the flagd testbed is not beside this repository")
+@pytest.mark.skipif(not SUITE.exists(), reason=f"the flagd testbed is not in {SUITE}")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_scenario(scenario: Scenario, client: OpenFeatureClient) -> None:
     run = _Run(client, is_v2=FRACTIONAL_V2 in scenario.tags)
@@ -84,7 +83,7 @@ class _Run:
         self.kind = self.key = ""
         self.fallback: object = None
         self.targeting_key: str | None = None
-        self.attributes: dict[str, object] = {}
+        self.attributes: dict[str, Any] = {}
         self.details: FlagEvaluationDetails[object] | None = None
         self.checks = 0
 

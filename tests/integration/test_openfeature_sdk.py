@@ -1,8 +1,6 @@
 """The journey of a back-end team: flags through the API, a key, and the public OpenFeature SDK behind the gateway."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from openfeature import api
@@ -12,8 +10,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
-sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform
+from .platforms import Platform
 
 FLAGS = {
     "flags": {

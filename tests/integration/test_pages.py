@@ -2,13 +2,11 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform
+from .platforms import Platform
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -44,6 +42,7 @@ def test_the_documentation_lists_every_operation_without_a_network(
     assert (
         "/v1/organizations/{organization_id}/api-keys" in page or "/v1/organizations/{org}/api-keys" in page
     )
+    assert "Create organization API key" in page
     assert "/internal/" not in page
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform
+from .platforms import Platform
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 FIVE_MINUTES = README.partition("## Five minutes")[2].partition("\n## ")[0]

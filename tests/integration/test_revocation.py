@@ -1,11 +1,8 @@
 """A revoked key stops working everywhere within a second, also while the gateway had it cached."""
 
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform
+from .platforms import Platform
 
 PROMISED_SECONDS = 1.0
 

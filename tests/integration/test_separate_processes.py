@@ -2,17 +2,14 @@
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import httpx
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from platforms import Platform, separate_processes
+from .platforms import Platform, separate_processes
 
 
 @pytest.fixture(scope="module")

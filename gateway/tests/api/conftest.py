@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -15,8 +16,8 @@ from undercroft.shared.testing import TEST_SECRET, principal_keys
 from .fakes import EchoService, FakeIdentity
 
 
-def gateway_settings(**values: object) -> GatewaySettings:
-    known = {
+def gateway_settings(**values: Any) -> GatewaySettings:
+    known: dict[str, Any] = {
         "secret_key": TEST_SECRET,
         "principal_keys": principal_keys("gateway"),
         "identity_url": "http://identity",

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI, Request, Response
@@ -108,7 +110,8 @@ class EchoService:
     """Answers with what it was sent; `reply` is replaced by tests that want something else."""
 
     def __init__(self) -> None:
-        self.requests: list[dict[str, object]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.reply: Callable[[Scope, Send], Awaitable[None]] = succeed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
@@ -127,12 +130,14 @@ class EchoService:
         self.requests.append(seen)
         await self.reply(scope, send)
 
-    async def reply(self, scope: Scope, send: Send) -> None:
-        content = b'{"ok":true}'
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-
     def header(self, name: str) -> str | None:
         """Return a header of the last request."""
-        return dict(self.requests[-1]["headers"]).get(name)
+        headers: list[tuple[str, str]] = self.requests[-1]["headers"]
+        return dict(headers).get(name)
+
+
+async def succeed(scope: Scope, send: Send) -> None:
+    content = b'{"ok":true}'
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

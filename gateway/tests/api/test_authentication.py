@@ -29,7 +29,7 @@ async def test_wrong_credentials_are_told_apart(gateway: Gateway, secret: str):
 
 
 async def test_credentials_beyond_ascii_are_wrong(gateway: Gateway):
-    answer = await gateway.client.get(PATH, headers={"X-API-Key": "ké".encode()})
+    answer = await gateway.client.get(PATH, headers={b"X-API-Key": "ké".encode()})
     assert outcome(answer) == (401, "credentials_invalid")
 
 

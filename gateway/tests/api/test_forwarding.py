@@ -32,7 +32,7 @@ async def test_the_caller_is_passed_on_signed(gateway: Gateway):
     header = gateway.flags.header("undercroft-principal")
     principal = PrincipalVerifier("flags", PrincipalKeys(principal_keys("flags"))).verify(header or "")
     assert principal.subject == gateway.identity.keys[key]["keyId"]
-    assert (principal.kind, principal.scopes) == ("api_key", {"flags:read"})
+    assert (principal.kind, principal.scopes) == ("api_key", frozenset({"flags:read"}))
     assert principal.environment == "production"
 
 

@@ -1,10 +1,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
 import respx
+from typing_extensions import override
 
 from undercroft.shared.http_client import InProcessTransport
 
@@ -19,6 +21,7 @@ class RoutedTransport(httpx.AsyncBaseTransport):
         self._identity = InProcessTransport({"identity": identity.app})
         self._others = httpx.MockTransport(router.async_handler)
 
+    @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         transport = self._identity if request.url.host == "identity" else self._others
         return await transport.handle_async_request(request)
@@ -30,7 +33,7 @@ class Caller:
         self._client = client
         self._key = identity.issue("operator")
 
-    async def get(self, **options: object) -> httpx.Response:
+    async def get(self, **options: Any) -> httpx.Response:
         return await self._client.get("/v1/flags", headers={"X-API-Key": self._key}, **options)
 
 
@@ -96,11 +99,13 @@ async def test_the_route_sets_how_long_to_wait(caller: Caller):
 
 
 async def test_an_answer_that_is_cut_is_not_passed_off_as_whole(caller: Caller):
-    async def cut() -> AsyncIterator[bytes]:
-        yield b"half"
-        raise httpx.ReadError("cut")
+    class Cut(httpx.AsyncByteStream):
+        @override
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"half"
+            raise httpx.ReadError("cut")
 
-    caller.flags.get("/v1/flags").respond(200, stream=cut())
+    caller.flags.get("/v1/flags").respond(200, stream=Cut())
     with pytest.raises(httpx.RemoteProtocolError):
         await caller.get()
 

@@ -116,6 +116,25 @@ async def test_the_docs_need_no_other_server(gateway: Gateway, path: str, media_
     assert answer.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_browser_that_asks_for_the_door_is_shown_the_docs(gateway: Gateway, method: str):
+    accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    answer = await gateway.client.request(method, "/", headers={"Accept": accept})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/docs")
+    assert "Accept" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html;q=0.5, application/json"])
+async def test_a_program_that_asks_for_the_door_is_told_where_the_api_is_described(
+    gateway: Gateway, accept: str | None
+):
+    answer = await gateway.client.get("/", headers={"Accept": accept} if accept else {})
+    assert (answer.status_code, answer.json()["code"]) == (404, "route_not_found")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["link"] == '</openapi.json>; rel="service-desc", </docs>; rel="service-doc"'
+    assert "Accept" in answer.headers["vary"]
+
+
 async def test_other_files_are_not_served(gateway: Gateway):
     answer = await gateway.client.get("/docs/status.css")
     assert (answer.status_code, answer.json()["code"]) == (404, "route_not_found")

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from undercroft.shared.errors import NotFoundError, UnavailableError
 from undercroft.shared.serialization import JsonValue
 
 
-def part(name: str, value: JsonValue = None, *, error: Exception | None = None, **options: object) -> Part:
+def part(name: str, value: JsonValue = None, *, error: Exception | None = None, **options: Any) -> Part:
     async def load() -> JsonValue:
         if error is not None:
             raise error

@@ -46,9 +46,13 @@ async def admitted(limits: Limiter, rule: LimitPolicy, times: int, subject: str 
     return sum(verdict.is_admitted for verdict in verdicts)
 
 
-class AwayCache:
-    async def incr(self, *_: object, **__: object) -> int:
+@pytest.fixture
+def away(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    async def incr(*_: object, **__: object) -> int:
         raise CacheUnavailableError
+
+    monkeypatch.setattr(cache, "incr", incr)
+    return cache
 
 
 async def test_a_window_admits_its_limit(cache: Cache, clock: Clock):
@@ -103,12 +107,12 @@ async def test_nobody_is_exhausted_before_the_first_request(cache: Cache, clock:
     assert not limiter(cache, clock).is_exhausted(policy(3), "a")
 
 
-async def test_a_limiter_that_fails_open_counts_by_itself(clock: Clock):
-    assert await admitted(limiter(AwayCache(), clock), policy(3), 5) == 3
+async def test_a_limiter_that_fails_open_counts_by_itself(away: Cache, clock: Clock):
+    assert await admitted(limiter(away, clock), policy(3), 5) == 3
 
 
-async def test_a_limiter_that_fails_closed_refuses(clock: Clock):
-    assert await admitted(limiter(AwayCache(), clock), policy(3, on_failure="closed"), 2) == 0
+async def test_a_limiter_that_fails_closed_refuses(away: Cache, clock: Clock):
+    assert await admitted(limiter(away, clock), policy(3, on_failure="closed"), 2) == 0
 
 
 async def test_the_memory_of_callers_is_bounded(cache: Cache, clock: Clock):

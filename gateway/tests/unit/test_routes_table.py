@@ -72,6 +72,13 @@ def test_own_views_are_exact():
     assert prefix_of(routes, "/v1/status/x") is None
 
 
+def test_the_home_is_itself_and_nothing_else():
+    routes = table(route("/", upstream='"gateway"'), route("/{kind}"))
+    assert prefix_of(routes, "/") == "/"
+    assert prefix_of(routes, "/x") == "/{kind}"
+    assert prefix_of(table(route("/", upstream='"gateway"')), "/x") is None
+
+
 def test_the_label_is_a_template():
     routes = table(route("/v1/things"), route("/v1/status", upstream='"gateway"'))
     assert [each.template for each in routes.routes] == ["/v1/things/{path}", "/v1/status"]
@@ -103,6 +110,7 @@ def test_sizes_have_units():
         (LIMITS + route("/v1/{a}") + route("/v1/{b}"), "routes.toml:20: /v1/{b} is routed twice"),
         (LIMITS + route("/v1/a", auth='"public"', limit='"normal"'), "its limit must be per address"),
         (LIMITS + route("/v1/a", colour='"red"'), "routes.0.colour: Extra inputs"),
+        (LIMITS + route("/"), "routes.toml:14: / would take every path"),
         (LIMITS + route("/v1/../a"), "routes.0.prefix: write a prefix"),
         (LIMITS.replace("requests = 10", "requests = 0"), "routes.toml:2: limits.authentication.requests: "),
         (LIMITS.replace("authentication", "other") + route("/v1/a"), "limits.authentication is missing"),

@@ -80,12 +80,13 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def put_uv(directory: Path, version: str) -> None:
+def put_uv(directory: Path, version: str, *, sync_status: int = 0) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     executable = directory / "uv"
     executable.write_text(
         f'#!/bin/sh\n[ "$1" = --version ] && echo "uv {version} (build)" && exit\n'
         'printf "%s|" "$@" "$PWD" "${VIRTUAL_ENV-unset}" "$0"\n'
+        f'[ "$1" != sync ] || exit {sync_status}\n'
     )
     executable.chmod(0o755)
 
@@ -165,7 +166,8 @@ def test_a_failed_download_says_what_to_do(
     assert bootstrap.main([str(make_lock(tmp_path, {url: sha256})), str(tmp_path / "own")]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("undercroft: cannot download uv-1.2.3")
-    assert error.endswith("check the network, proxy and certificate settings, or install uv yourself")
+    assert "SSL_CERT_FILE" in error
+    assert error.endswith("or install uv yourself")
 
 
 def test_a_checkout_that_cannot_be_written_is_told_so(
@@ -274,6 +276,17 @@ def test_a_new_environment_is_compiled_first(
     assert done.stdout.startswith(expected)
     assert "run|--frozen|" in done.stdout
     assert "sync" not in run_script(checkout / "undercroft", argument, path=tmp_path / "bin").stdout
+
+
+def test_packages_that_cannot_be_installed_say_what_certificates_need(checkout: Path, tmp_path: Path) -> None:
+    (checkout / ".venv" / ".compiled").unlink()
+    put_uv(tmp_path / "bin", "0.13.9", sync_status=2)
+    done = run_script(checkout / "undercroft", "up", path=tmp_path / "bin")
+    assert done.returncode == 1
+    assert "run|" not in done.stdout
+    assert done.stderr.startswith("undercroft: the packages could not be installed")
+    assert "SSL_CERT_FILE" in done.stderr
+    assert "UV_SYSTEM_CERTS=true" in done.stderr
 
 
 @pytest.mark.parametrize(

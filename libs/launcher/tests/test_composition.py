@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from undercroft.launcher.deployables import DEPLOYABLES, GATEWAY, Deployable, fi
 from undercroft.launcher.derived_secrets import DerivedSecrets
 from undercroft.launcher.errors import LauncherError
 from undercroft.launcher.options import UpOptions
-from undercroft.shared.settings import ServiceSettings, SettingsError
+from undercroft.shared.settings import ServiceSettings, SettingsError, describe_settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 StandIn = Callable[[str, Lifespan], Deployable]
@@ -53,6 +54,18 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
         return Deployable(name, settings_class="None")
 
     return make
+
+
+def without_settings(*names: str) -> dict[str, ServiceSettings]:
+    """What applications that read no settings are built with."""
+    return cast("dict[str, ServiceSettings]", dict.fromkeys(names))
+
+
+def test_every_setting_of_every_deployable_is_described():
+    described = [
+        each for deployable in DEPLOYABLES for each in describe_settings(deployable.load_settings_class())
+    ]
+    assert [each.variable for each in described if not each.description.endswith(".")] == []
 
 
 def test_every_deployable_is_wired_to_those_it_calls(tmp_path: Path):
@@ -137,8 +150,7 @@ async def test_apps_are_opened_in_order_and_call_each_other_in_process(stand_in:
         return lifespan
 
     deployables = [stand_in(name, recorded(name)) for name in ("first", "second")]
-    settings: dict[str, ServiceSettings] = dict.fromkeys(("first", "second"))  # type: ignore[arg-type]
-    async with open_platform(deployables, settings) as apps:
+    async with open_platform(deployables, without_settings("first", "second")) as apps:
         assert list(apps) == ["first", "second"]
 
     assert happened == ["first opens", "second opens", "first", "second closes", "first closes"]
@@ -166,8 +178,7 @@ async def test_an_app_that_hangs_or_fails_does_not_keep_the_others_open(
         raise ZeroDivisionError
 
     deployables = [stand_in("first", well_behaved), stand_in("second", hanging), stand_in("third", failing)]
-    settings: dict[str, ServiceSettings] = dict.fromkeys(("first", "second", "third"))  # type: ignore[arg-type]
-    async with open_platform(deployables, settings):
+    async with open_platform(deployables, without_settings("first", "second", "third")):
         pass
 
     assert closed == ["first"]

@@ -137,11 +137,12 @@ async def test_a_role_that_refuses_its_password_says_what_to_do(
         "postgresql://admin:secret@127.0.0.1:1/platform",
         "postgresql://admin:secret@no.such.host.invalid/platform",
         "postgresql://admin:secret@127.0.0.1:1/platform?sslmode=nonsense",
+        "postgresql://admin:secret@/platform?host=/no/such/place",
     ],
 )
 async def test_a_server_that_is_away_says_what_to_do_without_the_password(url: str):
     with pytest.raises(
-        DatabaseUnusableError, match=r"^cannot connect to the database .*correct --database-url$"
+        DatabaseUnusableError, match=r"^cannot connect to the database platform at .*correct --database-url$"
     ) as error:
         await provision(ExternalServer(url), new_names())
 

@@ -39,7 +39,7 @@ def test_a_role_has_its_own_credentials_at_the_same_place():
 
 
 def test_messages_name_the_place_without_credentials():
-    assert ExternalServer(URL).place == "db.example:6543/plat form"
+    assert ExternalServer(URL).place == "plat form at db.example:6543"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql+asyncpg"])

@@ -1,6 +1,7 @@
 import pytest
 
 from undercroft.launcher.errors import AlreadyRunningError, LauncherError, explain
+from undercroft.shared.listeners import ListenError
 from undercroft.shared.migrations import SchemaNewerThanCodeError
 from undercroft.shared.postgres_server import PostgresBinariesMissingError
 from undercroft.shared.settings import SettingsError
@@ -11,6 +12,7 @@ from undercroft.shared.settings import SettingsError
     [
         LauncherError,
         AlreadyRunningError,
+        ListenError,
         PostgresBinariesMissingError,
         SchemaNewerThanCodeError,
         SettingsError,

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Any
 
 import pytest
 from watchfiles import Change
@@ -42,7 +43,7 @@ class FakeChild:
 def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     spawned: list[FakeChild] = []
 
-    def spawn(command: list[str], **options: object) -> FakeChild:
+    def spawn(command: list[str], **options: Any) -> FakeChild:
         spawned.append(FakeChild(command, **options))
         return spawned[-1]
 

@@ -2,14 +2,16 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from undercroft.launcher import listeners, serving
+from undercroft.launcher import serving
 from undercroft.launcher.serving import FORCED_STATUS, GatewayServer, StopSignals
+from undercroft.shared import listeners
 
 
 def endless_app() -> FastAPI:
@@ -21,7 +23,7 @@ def endless_app() -> FastAPI:
 
     @app.get("/stream")
     async def stream() -> StreamingResponse:
-        async def forever():  # noqa: ANN202
+        async def forever() -> AsyncIterator[bytes]:
             while True:
                 yield b"tick\n"
                 await asyncio.sleep(0.01)
@@ -33,7 +35,7 @@ def endless_app() -> FastAPI:
 
 class Serving:
     def __init__(self) -> None:
-        self.sockets = listeners.listen("127.0.0.1", 0)
+        self.sockets = listeners.listen("127.0.0.1", 0, names=listeners.Names("host", "port"))
         self.url = f"http://127.0.0.1:{listeners.port_of(self.sockets)}"
         self.started = asyncio.Event()
         self.server = GatewayServer(endless_app(), host="127.0.0.1", port=1, on_started=self.started.set)
@@ -108,7 +110,7 @@ async def test_the_end_of_the_lifeline_is_a_stop():
 
 def record(level: int, error: BaseException | None) -> logging.LogRecord:
     exc_info = (type(error), error, None) if error else None
-    return logging.LogRecord("uvicorn.error", level, "", 0, "", None, exc_info)  # type: ignore[arg-type]
+    return logging.LogRecord("uvicorn.error", level, "", 0, "", None, exc_info)
 
 
 def test_requests_that_a_stop_cut_leave_no_stack():

@@ -28,6 +28,8 @@ from undercroft.launcher.database_servers import EmbeddedServer
 pytestmark = pytest.mark.slow
 
 START_SECONDS = 60.0  # generous, because a loaded machine is no defect; the budgets are measured elsewhere
+# One that a stop cut is ended by the kernel, just after its parent.
+INITDB_ENDS_SECONDS = 5.0
 FLAGS = {
     "flags": {
         "welcome": {
@@ -308,8 +310,9 @@ def test_a_stop_while_starting_leaves_nothing(directory: Path, delay_seconds: fl
         screen = up.screen
 
     assert "Traceback" not in screen
-    assert (status, processes_of(directory)) == (0, []), screen
+    assert status == 0, screen
     assert seconds < 3
+    wait_until(lambda: processes_of(directory) == [], INITDB_ENDS_SECONDS)
 
 
 def test_a_lost_operator_key_is_replaced(directory: Path):
@@ -359,7 +362,7 @@ def test_a_taken_port_is_refused_before_the_database_is_started(tmp_path: Path):
         (
             ["--database-url=postgresql://admin:secret@127.0.0.1:1/x"],
             {},
-            "cannot connect to the database 127.0.0.1:1/x",
+            "cannot connect to the database x at 127.0.0.1:1 (",
         ),
         (["--database-url=sqlite:///x"], {}, "--database-url is not of the form"),
         ([], {"FLAGS_DATABASE_POOL_SIZE": "many"}, "invalid setting: FLAGS_DATABASE_POOL_SIZE"),
@@ -375,7 +378,7 @@ def test_what_cannot_work_is_one_line(
 
     assert is_one_line(refused, words), refused.stderr
     assert "secret" not in refused.stderr
-    assert processes_of(tmp_path) == []
+    wait_until(lambda: processes_of(tmp_path) == [], INITDB_ENDS_SECONDS)
 
 
 def test_a_directory_of_another_user_is_refused(tmp_path: Path):

@@ -70,7 +70,7 @@ def make_app(max_body_bytes: int = 100) -> FastAPI:
 
 
 @pytest.fixture(autouse=True)
-def logging_is_configured() -> None:
+def logging_is_configured(fresh_logging: None) -> None:
     # As it comes, structlog draws each stack for a terminal, which takes seconds.
     configure_logging(log_format="json", log_level="info", service_name="things")
 
@@ -257,6 +257,28 @@ def test_unguarded_routes_are_found() -> None:
 
     app = create_service_app(SETTINGS, description="", routers=[router, open_router], lifespan=lifespan)
     assert unguarded_routes(app) == ["GET /open"]
+
+
+def test_operations_are_known_by_their_routes_names() -> None:
+    own_router = APIRouter()
+
+    @own_router.get("/v9/api-keys")
+    @public
+    async def list_api_keys() -> None: ...
+
+    @own_router.get("/named", name="get_odd_thing", summary="Look at it")
+    @public
+    async def get() -> None: ...
+
+    app = create_service_app(SETTINGS, description="", routers=[own_router], lifespan=lifespan)
+    named = {
+        path: (item["get"]["operationId"], item["get"]["summary"])
+        for path, item in app.openapi()["paths"].items()
+    }
+    assert named == {
+        "/v9/api-keys": ("list_api_keys", "List API keys"),
+        "/named": ("get_odd_thing", "Look at it"),
+    }
 
 
 def test_the_document_tells_how_a_refusal_looks() -> None:

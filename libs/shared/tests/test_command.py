@@ -13,6 +13,8 @@ from undercroft.shared.auth import public
 from undercroft.shared.command import placeholder_settings, run_command, server_config
 from undercroft.shared.settings import DatabaseSettings, ServiceSettings
 
+pytestmark = pytest.mark.usefixtures("fresh_logging")
+
 router = APIRouter()
 
 
@@ -85,7 +87,47 @@ def test_a_taken_port_is_status_1(
         monkeypatch.setenv("DOOR_PORT", str(taken.getsockname()[1]))
         with pytest.raises(SystemExit, match="1"):
             run("serve", settings=DoorSettings)
-    assert "is the port taken?" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("undercroft-thing: port ")
+    assert error.endswith("is taken: stop what uses it, or choose another one with DOOR_PORT\n")
+
+
+def test_an_application_that_cannot_start_is_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @asynccontextmanager
+    async def fails(_: FastAPI) -> AsyncIterator[None]:
+        raise OSError("no disk")
+        yield  # type: ignore[unreachable]  # what makes it a generator
+
+    def create_failing_app(settings: ServiceSettings) -> FastAPI:
+        return create_service_app(settings, description="", routers=[], lifespan=fails)
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    monkeypatch.setenv("DOOR_SECRET_KEY", "s" * 32)
+    monkeypatch.setenv("DOOR_PORT", port)
+    with pytest.raises(SystemExit, match="1"):
+        run_command(DoorSettings, create_failing_app, package="undercroft.door", arguments=["serve"])
+    printed = capsys.readouterr()
+    assert "no disk" in printed.out
+    assert printed.err == "undercroft-door: could not start: the log above says why\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help_lists_every_setting_and_no_value(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("THING_SECRET_KEY", "only-known-to-this-test-" + "s" * 32)
+    with pytest.raises(SystemExit, match="0"):
+        run(*arguments)
+    printed = capsys.readouterr().out
+    assert "\n  THING_HOST\n      Address to listen on. Default: 127.0.0.1\n" in printed
+    assert "One of debug, info, warning, error. Default: info\n" in printed
+    assert "32 characters or more. Required." in " ".join(printed.split())
+    assert "only-known-to-this-test" not in printed
+    assert max(len(line) for line in printed.splitlines()) <= 80
 
 
 def test_only_deployables_with_a_database_migrate(capsys: pytest.CaptureFixture[str]) -> None:

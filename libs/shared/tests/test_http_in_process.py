@@ -1,24 +1,25 @@
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from undercroft.shared.http_client import Exchange, InProcessTransport, Outgoing, Timeouts
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", b"text/plain")]}
 
 
-def body(content: bytes, *, more: bool = False) -> dict:
+def body(content: bytes, *, more: bool = False) -> Message:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-def outgoing(target: str = "/", **options: object) -> Outgoing:
-    return Outgoing(options.pop("method", "GET"), "http://app", target, **options)
+def outgoing(target: str = "/", *, method: str = "GET", **options: Any) -> Outgoing:
+    return Outgoing(method, "http://app", target, **options)
 
 
 async def read_all(exchange: Exchange) -> bytes:
@@ -29,7 +30,7 @@ async def read_all(exchange: Exchange) -> bytes:
 
 
 async def test_the_request_arrives_as_over_a_network():
-    seen = {}
+    seen: dict[str, Any] = {}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.update(scope)
@@ -63,7 +64,7 @@ async def test_an_unknown_host_is_a_connect_error():
 
 
 async def test_applications_come_and_go():
-    apps = {}
+    apps: dict[str, ASGIApp] = {}
     transport = InProcessTransport(apps)
     apps["app"] = FastAPI(openapi_url=None)
     exchange = await transport.open(outgoing())

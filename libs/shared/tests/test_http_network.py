@@ -158,7 +158,9 @@ async def test_silence_is_a_read_timeout_and_leaves_the_task_alone(transport: Ne
     async with upstream(b"", hold=True) as (origin, _, left):
         with pytest.raises(httpx.ReadTimeout):
             await transport.open(Outgoing("GET", origin, "/", timeouts=Timeouts(read=0.05)))
-        assert asyncio.current_task().cancelling() == 0
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
         await asyncio.wait_for(left.wait(), 1)
 
 

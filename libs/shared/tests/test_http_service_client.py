@@ -160,7 +160,7 @@ async def test_retry_after_survives(client: ServiceClient, flags: respx.Router):
     ids=["other shape", "no json", "redirect", "no problem", "broken problem", "odd problem", "too much"],
 )
 async def test_what_it_should_never_answer_is_a_bad_gateway(
-    client: ServiceClient, flags: respx.Router, answer: bytes
+    client: ServiceClient, flags: respx.Router, answer: httpx.Response
 ):
     flags.get("/x").mock(return_value=answer)
     with pytest.raises(BadGatewayError) as caught:

@@ -3,7 +3,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import pytest
@@ -194,7 +194,9 @@ def test_a_field_refuses_anything_else_with_a_message_that_is_safe_and_clear(val
 
 
 @pytest.mark.parametrize("mode", ["validation", "serialization"])
-def test_the_json_schema_has_a_pattern_that_its_example_matches(mode: str):
+def test_the_json_schema_has_a_pattern_that_its_example_matches(
+    mode: Literal["validation", "serialization"],
+):
     schema = organization_id.json_schema(mode=mode)
     assert schema == {
         "type": "string",

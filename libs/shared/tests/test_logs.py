@@ -2,11 +2,12 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-import structlog
 from pydantic import SecretStr
+from typing_extensions import override
 
 from undercroft.shared import logs
 from undercroft.shared.logs import (
@@ -20,25 +21,14 @@ from undercroft.shared.logs import (
 
 
 class Terminal(io.StringIO):
+    @override
     def isatty(self) -> bool:
         return True
 
 
-Lines = Callable[[], list[dict[str, object]]]
+pytestmark = pytest.mark.usefixtures("fresh_logging")
 
-
-@pytest.fixture(autouse=True)
-def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give the test a process that has configured nothing, and give the loggers back as they were."""
-    monkeypatch.setattr(logs, "_process", logs._Process())
-    root = logging.getLogger()
-    before = (root.level, list(root.handlers))
-    structlog.contextvars.clear_contextvars()
-    yield
-    structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
-    root.setLevel(before[0])
-    root.handlers[:] = before[1]
+Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -55,7 +45,7 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def configure(**changes: str) -> None:
+def configure(**changes: Any) -> None:
     configure_logging(**{"log_format": "json", "log_level": "info", "service_name": "flags"} | changes)
 
 

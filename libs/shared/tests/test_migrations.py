@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from undercroft.shared import migrations
 from undercroft.shared.migrations import environment, runner
+from undercroft.shared.testing import autocommit_connection, power_cut
 
 EXAMPLE = Path(__file__).parent / "catalog"
 CreateDatabase = Callable[[], Awaitable[str]]
@@ -51,9 +53,9 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    async with engine.connect() as connection:
-        yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+async def connection(url: str) -> AsyncIterator[AsyncConnection]:
+    async with autocommit_connection(url) as connection:
+        yield connection
 
 
 def add_version(member: Path, revision: str, *, after: str, body: str = "pass") -> None:
@@ -70,6 +72,10 @@ async def insert_products(connection: AsyncConnection, count: int) -> None:
         ),
         {"n": count},
     )
+
+
+async def write_revision(url: str, package: str) -> None:
+    await migrations.revision(url, package, "add colour")
 
 
 async def collect(results: list[bool], upgrade: Awaitable[bool]) -> None:
@@ -135,24 +141,27 @@ async def test_a_data_migration_that_was_cut_off_resumes_where_it_stopped(
 ):
     await migrations.upgrade(url, package, "0002expand")
     await insert_products(connection, 250)
-    await connection.execute(
-        sa.text("""
-            CREATE FUNCTION catalog.fail() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN IF NEW.id = 150 THEN RAISE EXCEPTION 'power cut'; END IF; RETURN NEW; END $$
-        """)
-    )
-    await connection.execute(
-        sa.text(
-            "CREATE TRIGGER fail BEFORE UPDATE ON catalog.products FOR EACH ROW EXECUTE FUNCTION catalog.fail()"
-        )
-    )
-    with pytest.raises(migrations.MigrationError, match="power cut"):
-        await migrations.upgrade(url, package)
+    async with power_cut(connection, "catalog.products", at="NEW.id = 150"):
+        with pytest.raises(migrations.MigrationError, match="power cut"):
+            await migrations.upgrade(url, package)
     filled = await connection.scalar(sa.text("SELECT count(*) FROM catalog.products WHERE slug IS NOT NULL"))
-    await connection.execute(sa.text("DROP FUNCTION catalog.fail CASCADE"))
     await migrations.upgrade(url, package)
     left = await connection.scalar(sa.text("SELECT count(*) FROM catalog.products WHERE slug IS NULL"))
     assert (filled, left) == (100, 0)
+
+
+async def test_a_value_that_a_backfill_left_out_is_not_passed_over(
+    package: str, url: str, connection: AsyncConnection
+):
+    await migrations.upgrade(url, package, "0003fill")
+    await insert_products(connection, 1)
+    with pytest.raises(migrations.MigrationError, match="contains null values"):
+        await migrations.upgrade(url, package)
+    with pytest.raises(IntegrityError, match="null value"):
+        await connection.execute(sa.text("INSERT INTO catalog.products (id, name) VALUES (2, 'Well')"))
+    await connection.execute(sa.text("UPDATE catalog.products SET slug = 'well'"))
+    await migrations.upgrade(url, package)
+    await migrations.check(url, package)
 
 
 async def test_a_backfill_that_never_ends_is_stopped(
@@ -175,35 +184,43 @@ async def test_down_to_the_base_and_up_again(package: str, url: str, connection:
     assert await migrations.upgrade_if_behind(url, package) is True
 
 
-async def test_two_branches_are_refused_until_they_are_merged(package: str, url: str, member: Path):
-    add_version(
-        member, "0005left", after="0004contract", body="op.execute('CREATE TABLE catalog.left_one (id int)')"
-    )
-    add_version(
-        member,
-        "0005right",
-        after="0004contract",
-        body="op.execute('CREATE TABLE catalog.right_one (id int)')",
-    )
+def add_branches(member: Path) -> None:
+    for name in ("left", "right"):
+        body = f"op.execute('CREATE TABLE catalog.{name}_one (id int)')"
+        add_version(member, f"0005{name}", after="0004contract", body=body)
+
+
+@pytest.mark.parametrize("act", [migrations.upgrade_if_behind, migrations.check, write_revision])
+async def test_two_branches_are_refused(
+    package: str, url: str, member: Path, act: Callable[[str, str], Awaitable[object]]
+):
+    add_branches(member)
     with pytest.raises(migrations.SeveralHeadsError, match=r"0005left, 0005right.*undercroft db merge"):
-        await migrations.upgrade_if_behind(url, package)
+        await act(url, package)
+
+
+def test_a_merge_leaves_one_head(package: str, member: Path):
+    add_branches(member)
     (merged,) = migrations.merge(package, "join left and right")
     assert migrations.heads(package) == [migrations.head_revision(package)]
     assert merged.name.endswith("_join_left_and_right.py")
 
 
+def test_a_merge_without_branches_is_refused(package: str):
+    with pytest.raises(migrations.MigrationError, match="no branches to join"):
+        migrations.merge(package, "join nothing")
+
+
+def test_a_merge_is_written_without_unused_imports(package: str, member: Path):
+    add_branches(member)
+    (merged,) = migrations.merge(package, "join left and right")
+    assert "import" not in merged.read_text()
+
+
 async def test_a_merge_upgrades_both_branches(
     package: str, url: str, member: Path, connection: AsyncConnection
 ):
-    add_version(
-        member, "0005left", after="0004contract", body="op.execute('CREATE TABLE catalog.left_one (id int)')"
-    )
-    add_version(
-        member,
-        "0005right",
-        after="0004contract",
-        body="op.execute('CREATE TABLE catalog.right_one (id int)')",
-    )
+    add_branches(member)
     migrations.merge(package, "join left and right")
     await migrations.upgrade_if_behind(url, package)
     tables = await connection.scalars(
@@ -222,11 +239,45 @@ async def test_a_schema_on_two_branches_is_named(
         await migrations.current_revision(connection, "catalog")
 
 
+async def test_a_schema_on_two_branches_goes_on_after_their_merge(package: str, url: str, member: Path):
+    add_version(member, "0005left", after="0004contract")
+    add_version(member, "0005right", after="0004contract")
+    await migrations.upgrade(url, package)
+    migrations.merge(package, "join left and right")
+    assert await migrations.upgrade_if_behind(url, package) is True
+    assert await migrations.upgrade_if_behind(url, package) is False
+
+
 async def test_a_schema_newer_than_the_code_is_refused(package: str, url: str, connection: AsyncConnection):
     await migrations.upgrade_if_behind(url, package)
     await connection.execute(sa.text("UPDATE catalog.alembic_version SET version_num = '9999future'"))
     with pytest.raises(migrations.SchemaNewerThanCodeError, match="9999future"):
         await migrations.upgrade_if_behind(url, package)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (
+            "postgresql+asyncpg://catalog:hidden@/things?host=/no/such/place",
+            "things at the socket in /no/such/place",
+        ),
+        ("postgresql+asyncpg://catalog:hidden@127.0.0.1:1/things", "things at 127.0.0.1:1"),
+    ],
+)
+async def test_a_database_that_is_away_is_named_without_credentials(package: str, url: str, place: str):
+    with pytest.raises(migrations.MigrationError) as error:
+        await migrations.require_current(url, package)
+    assert str(error.value).startswith(f"cannot reach the database {place} (")
+    assert "hidden" not in str(error.value)
+
+
+async def test_a_database_that_refuses_is_named(package: str, url: str):
+    gone = sa.make_url(url).set(database="gone").render_as_string(hide_password=False)
+    with pytest.raises(
+        migrations.MigrationError, match=r"^the database gone at .* refused: .*does not exist"
+    ):
+        await migrations.require_current(gone, package)
 
 
 async def test_models_without_a_migration_are_found(package: str, url: str):

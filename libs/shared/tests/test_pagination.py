@@ -1,19 +1,20 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+import httpx
 import pytest
 import sqlalchemy as sa
-from fastapi import FastAPI, Request
-from httpx import ASGITransport, AsyncClient, Response
+from fastapi import FastAPI, Request, Response
+from httpx import ASGITransport, AsyncClient
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
 from undercroft.shared import pagination
 from undercroft.shared.db import Database, SessionDep
@@ -50,6 +51,9 @@ class FlagRead(WireModel):
     name: str
 
 
+class FlagPage(Page[FlagRead]): ...
+
+
 def flag(number: int) -> Flag:
     # Threes share a time, so that the second column decides.
     moment = BEGIN + timedelta(microseconds=number // 3)
@@ -84,8 +88,8 @@ async def client(database: Database) -> AsyncIterator[AsyncClient]:
 
     @app.get("/v1/flags")
     @app.get("/v1/owners/{owner}/flags")
-    async def list_flags(session: SessionDep, page: PageParamsDep) -> Page[FlagRead]:
-        return (await page.fetch(session, sa.select(Flag), Flag.created_at, Flag.id)).of(FlagRead)
+    async def list_flags(session: SessionDep, page: PageParamsDep) -> FlagPage:
+        return FlagPage.of(await page.fetch(session, sa.select(Flag), Flag.created_at, Flag.id))
 
     async with AsyncClient(transport=ASGITransport(app), base_url="http://internal:8000") as client:
         yield client
@@ -95,12 +99,12 @@ def names(page: Page[Flag]) -> list[str]:
     return [item.name.removeprefix("flag-") for item in page.items]
 
 
-def next_link(response: Response) -> str:
+def next_link(response: httpx.Response) -> str:
     return response.links["next"]["url"]
 
 
 async def pages_of(
-    session: AsyncSession, limit: int, *columns: object, descending: bool = False
+    session: AsyncSession, limit: int, *columns: InstrumentedAttribute[Any], descending: bool = False
 ) -> list[Page[Flag]]:
     pages: list[Page[Flag]] = []
     cursor: str | None = None
@@ -129,7 +133,9 @@ async def test_pages_can_descend(session: AsyncSession):
 
 
 @pytest.mark.parametrize("column", [Flag.id, Flag.name, Flag.rank, Flag.created_at])
-async def test_columns_of_several_types_order_a_list(session: AsyncSession, column: object):
+async def test_columns_of_several_types_order_a_list(
+    session: AsyncSession, column: InstrumentedAttribute[Any]
+):
     pages = await pages_of(session, 6, column, Flag.id)
     assert sum(len(page.items) for page in pages) == 10
     assert len(pages) == 2

@@ -3,6 +3,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, SecretBytes, SecretStr
+from typing_extensions import override
 
 from undercroft.shared.redaction import REDACTED, is_secret_name, redact
 
@@ -13,6 +14,7 @@ class Login(BaseModel):
 
 
 class Unprintable:
+    @override
     def __str__(self) -> str:
         raise RuntimeError
 

@@ -1,10 +1,16 @@
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from undercroft.shared.settings import DatabaseSettings, SettingsError, derive_key, load_settings
+from undercroft.shared.settings import (
+    DatabaseSettings,
+    SettingsError,
+    derive_key,
+    describe_settings,
+    load_settings,
+)
 
 
 class ThingSettings(DatabaseSettings):
@@ -138,3 +144,42 @@ def test_an_address_that_is_no_redis_is_refused(environment: pytest.MonkeyPatch,
 def test_an_address_of_a_redis_is_taken(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("THING_REDIS_URL", "rediss://cache:6380/1")
     assert load_settings(ThingSettings).redis_url is not None
+
+
+class DescribedSettings(ThingSettings):
+    """Settings with a default of every kind."""
+
+    ratio: float = Field(0.5, description="A ratio.")
+    seconds: float = Field(10.0, description="A time.")
+    names: tuple[str, ...] = Field(("a", "b"), description="Names.")
+    table: dict[str, int] = Field({"a": 1}, description="A table.")
+    token: SecretStr = Field(SecretStr("not for everybody"), description="A token.")
+
+
+def test_every_setting_is_described_as_its_variable_takes_it() -> None:
+    described = {each.variable: each for each in describe_settings(DescribedSettings)}
+    assert all(each.variable.startswith("THING_") for each in described.values())
+    assert described["THING_LOG_LEVEL"].choices == ("debug", "info", "warning", "error")
+    assert described["THING_LOG_LEVEL"].description == "Least level logged."
+    assert {name.removeprefix("THING_"): each.default for name, each in described.items()} == {
+        "SERVICE_NAME": "thing",
+        "HOST": "127.0.0.1",
+        "PORT": "9000",
+        "STOP_GRACE_SECONDS": "25",
+        "ENVIRONMENT": "development",
+        "LOG_FORMAT": "auto",
+        "LOG_LEVEL": "info",
+        "ACCESS_LOG": "true",
+        "OTLP_ENDPOINT": "none",
+        "SECRET_KEY": None,
+        "PRINCIPAL_KEYS": "none",
+        "REDIS_URL": "none",
+        "DATABASE_URL": None,
+        "DATABASE_POOL_SIZE": "10",
+        "DATABASE_STATEMENT_TIMEOUT_SECONDS": "10",
+        "RATIO": "0.5",
+        "SECONDS": "10",
+        "NAMES": '["a","b"]',
+        "TABLE": '{"a":1}',
+        "TOKEN": "a secret",
+    }

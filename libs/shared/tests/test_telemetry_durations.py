@@ -9,6 +9,7 @@ from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     InMemoryMetricReader,
     Metric,
+    MetricsData,
 )
 from opentelemetry.sdk.resources import Resource
 
@@ -34,8 +35,13 @@ class Sdk:
             NAME, unit="s", description=DESCRIPTION, explicit_bucket_boundaries_advisory=BOUNDARIES
         )
 
+    def collect(self) -> MetricsData:
+        collected = self.reader.get_metrics_data()
+        assert collected is not None
+        return collected
+
     def metric(self) -> Metric:
-        return self.reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0]
+        return self.collect().resource_metrics[0].scope_metrics[0].metrics[0]
 
 
 @pytest.fixture
@@ -48,13 +54,19 @@ def metric_of(durations: DurationHistogram[str]) -> Metric:
     return metric
 
 
+def histogram_of(metric: Metric) -> Histogram:
+    assert isinstance(metric.data, Histogram)
+    return metric.data
+
+
 def points_of(durations: DurationHistogram[str]) -> list[HistogramDataPoint]:
-    return list(metric_of(durations).data.data_points)
+    return list(histogram_of(metric_of(durations)).data_points)
 
 
 def timeless(metric: Metric) -> Metric:
-    points = [replace(p, start_time_unix_nano=0, time_unix_nano=0) for p in metric.data.data_points]
-    return replace(metric, data=Histogram(points, metric.data.aggregation_temporality))
+    histogram = histogram_of(metric)
+    points = [replace(p, start_time_unix_nano=0, time_unix_nano=0) for p in histogram.data_points]
+    return replace(metric, data=Histogram(points, histogram.aggregation_temporality))
 
 
 def test_nothing_is_collected_before_anything_is_recorded(durations: DurationHistogram[str]):
@@ -77,7 +89,7 @@ def test_it_is_cumulative_since_each_series_began(durations: DurationHistogram[s
     durations.record("/a", 2)
     durations.record("/b", 2)
     again, later = points_of(durations)
-    assert metric_of(durations).data.aggregation_temporality is AggregationTemporality.CUMULATIVE
+    assert histogram_of(metric_of(durations)).aggregation_temporality is AggregationTemporality.CUMULATIVE
     assert (first.count, again.count, again.sum, again.min, again.max) == (1, 2, 3, 1, 2)
     assert again.start_time_unix_nano == first.start_time_unix_nano <= first.time_unix_nano
     assert first.time_unix_nano <= later.start_time_unix_nano <= later.time_unix_nano
@@ -114,7 +126,7 @@ def test_durations_join_the_metrics_of_their_scope_only(durations: DurationHisto
     sdk.provider.get_meter("undercroft").create_counter("own").add(1)
     sdk.provider.get_meter("other").create_counter("foreign").add(1)
     durations.record("/a", 0.5)
-    collected = sdk.reader.get_metrics_data()
+    collected = sdk.collect()
     (of_resource,) = add_durations(collected, "undercroft", durations.collect()).resource_metrics
     names = {of.scope.name: [metric.name for metric in of.metrics] for of in of_resource.scope_metrics}
     assert names == {"undercroft": [NAME, "own"], "other": ["foreign"]}
@@ -127,6 +139,6 @@ def test_prometheus_shows_them_as_those_of_the_sdk(durations: DurationHistogram[
     for seconds in VALUES:
         sdk.histogram.record(seconds, {"http.route": "/a"})
         durations.record("/a", seconds)
-    ours = add_durations(bare.reader.get_metrics_data(), "undercroft", durations.collect())
-    theirs = render_prometheus(sdk.reader.get_metrics_data(), RESOURCE)
+    ours = add_durations(bare.collect(), "undercroft", durations.collect())
+    theirs = render_prometheus(sdk.collect(), RESOURCE)
     assert render_prometheus(ours, RESOURCE).startswith(theirs)

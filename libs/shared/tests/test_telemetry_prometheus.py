@@ -6,6 +6,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.util.types import AnyValue
 
 from undercroft.shared.telemetry import prometheus
 from undercroft.shared.telemetry.prometheus import render_prometheus
@@ -31,7 +32,7 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-def sample_of(metrics: Metrics, attributes: Mapping[str, object]) -> str:
+def sample_of(metrics: Metrics, attributes: Mapping[str, AnyValue]) -> str:
     metrics.meter.create_counter("c").add(1, attributes)
     return metrics.text().splitlines()[-1]
 

@@ -26,12 +26,12 @@ Replica = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 def specifications() -> Path:
     """The folder of machine-readable OpenFeature files; skips where the repository stands alone."""
     if not SPECIFICATIONS.is_dir():
-        pytest.skip("the specifications are not beside the repository")
+        pytest.skip(f"OpenFeature's own suites are not in {SPECIFICATIONS}")
     return SPECIFICATIONS
 
 
-@pytest.fixture(scope="session", autouse=True)
-def logging() -> None:
+@pytest.fixture(autouse=True)
+def logging(fresh_logging: None) -> None:
     """Log as in production; the default renders every local variable of a traceback and takes seconds."""
     configure_logging(log_format="json", log_level="error", service_name="flags")
 

@@ -12,7 +12,8 @@ class DatabaseGate:
 
     def __init__(self, url: str) -> None:
         self._target = make_url(url)
-        self._is_open = True
+        self._opened = asyncio.Event()
+        self._opened.set()
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -37,20 +38,20 @@ class DatabaseGate:
 
     def open(self) -> None:
         """Let connections through again."""
-        self._is_open = True
+        self._opened.set()
 
     def close(self) -> None:
         """Cut every connection from now on."""
-        self._is_open = False
+        self._opened.clear()
         for writer in tuple(self._writers):
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        if self._is_open:
+        if self._opened.is_set():
             server_reader, server_writer = await self._connect()
             self._writers.add(server_writer)
-            if not self._is_open:
+            if not self._opened.is_set():
                 self.close()
             await asyncio.gather(self._relay(reader, server_writer), self._relay(server_reader, writer))
             self._writers.discard(server_writer)

@@ -18,8 +18,8 @@ from undercroft.shared.testing import rolled_back_database
 Replica = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _plain_logs() -> None:
+@pytest.fixture(autouse=True)
+def _plain_logs(fresh_logging: None) -> None:
     """Errors are logged as in production: structlog's own tracebacks take seconds each."""
     configure_logging(log_format="json", log_level="warning", service_name="identity")
 

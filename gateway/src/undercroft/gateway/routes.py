@@ -20,14 +20,28 @@ _DOCS_POLICY = (
     "form-action 'none'; frame-ancestors 'none'"
 )
 
+_HOME_HEADERS = {
+    "Vary": "Accept",
+    "Link": '</openapi.json>; rel="service-desc", </docs>; rel="service-doc"',  # RFC 8631
+}
+
 router = APIRouter()
+
+
+@router.get("/", include_in_schema=False)
+@public
+async def read_home(request: Request) -> Response:
+    """Send browsers to the documentation; for programs there is nothing here, and links to what there is."""
+    if not prefers_html(request.headers.get("accept", "*/*")):
+        raise RouteNotFoundError("There is nothing at this path.", headers=_HOME_HEADERS)
+    return Response(status_code=303, headers={"Location": "/docs", **_HOME_HEADERS})
 
 
 @router.get(
     "/v1/status",
     response_model=PlatformStatus,
     tags=["platform"],
-    summary="Status of the platform",
+    name="get_platform_status",
     responses={200: {"content": {"text/html": {}}}},
 )
 @public

@@ -19,6 +19,7 @@ _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _SIZE = re.compile(r"(\d{1,6}) ?(B|KiB|MiB|GiB)")
 _PREFIX = re.compile(r"(?:/(?:[a-z0-9._~-]+|\{[a-z_]+\}))+")
 _ANY_SEGMENT = ""
+_HOME = "/"
 
 
 class RoutesError(Exception):
@@ -33,6 +34,8 @@ def _parse_size(value: object) -> object:
 
 
 def _check_prefix(value: str) -> str:
+    if value == _HOME:
+        return value
     if not _PREFIX.fullmatch(value) or any(part in {".", ".."} for part in value.split("/")):
         raise ValueError("write a prefix as /segments of lower-case letters, digits, . _ ~ - or {name}")
     if value == "/internal" or value.startswith("/internal/"):
@@ -116,18 +119,22 @@ class RouteTable:
         self.routes = tuple(routes)
         self.limits = dict(limits)
         self._root = _Node()
+        self._home: MatchedRoute | None = None
         for each in self.routes:
             self._insert(each)
 
     def find(self, path: str) -> MatchedRoute | None:
         """Return the route with the longest matching prefix; literal segments win over `{name}`."""
-        return _walk(self._root, path.split("/"), 1)
+        return _walk(self._root, path.split("/"), 1) or (self._home if path == _HOME else None)
 
     def upstreams(self) -> frozenset[str]:
         """Return the names of every upstream that a route needs."""
         return frozenset(each.route.upstream for each in self.routes) - {OWN_VIEWS}
 
     def _insert(self, matched: MatchedRoute) -> None:
+        if matched.route.prefix == _HOME:
+            self._home = matched
+            return
         node = self._root
         for segment in matched.route.prefix.split("/")[1:]:
             key = _ANY_SEGMENT if segment.startswith("{") else segment
@@ -182,6 +189,8 @@ def _conflict(
 ) -> str | None:
     if route.upstream not in known:
         return f"no upstream is named {route.upstream!r}"
+    if route.prefix == _HOME and route.upstream != OWN_VIEWS:
+        return f"{_HOME} would take every path: only the gateway's own view can be there"
     if route.limit is not None and route.limit not in limits:
         return f"no limit is named {route.limit!r}"
     if _shape(route.prefix) in seen:

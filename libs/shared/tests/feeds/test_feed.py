@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ from undercroft.shared.notifications import NotificationListener
 from undercroft.shared.testing import api_key_principal, principal_headers, principal_keys, service_headers
 
 Emit = Callable[..., Awaitable[None]]
-Read = Callable[..., Awaitable[httpx.Response]]
+Read = Callable[..., Coroutine[None, None, httpx.Response]]
 
 
 @pytest.fixture

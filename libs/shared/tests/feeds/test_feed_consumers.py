@@ -161,7 +161,7 @@ async def test_a_cursor_moved_by_somebody_else_is_adopted(
     effects: sa.Table,
     emit: Emit,
 ):
-    page = None
+    page: FeedPage | None = None
     reached, moved = asyncio.Event(), asyncio.Event()
     original = feed.read
 
@@ -177,6 +177,7 @@ async def test_a_cursor_moved_by_somebody_else_is_adopted(
     await emit("a")
     follower = start(feed, database, consumer)
     await asyncio.wait_for(reached.wait(), 5)
+    assert page is not None
     async with database.begin() as session:
         await session.execute(sa.update(consumer.cursors).values(cursor=page.next_cursor))
     moved.set()

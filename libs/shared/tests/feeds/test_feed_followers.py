@@ -138,3 +138,19 @@ async def test_the_client_asks_for_events_after_a_cursor_and_signs_as_itself():
     assert asked[0].url.path == "/internal/events"
     assert dict(asked[0].url.params) == {"after": "1=", "limit": "200", "wait": "20"}
     assert "undercroft-principal" in asked[0].headers
+
+
+async def test_a_feed_that_does_not_wait_is_not_asked_without_end():
+    class Hasty:
+        asked = 0
+
+        async def read(self, *, after: str, wait_seconds: float) -> FeedPage:
+            del after, wait_seconds
+            self.asked += 1
+            return page("0")
+
+    feed, recorder = Hasty(), Recorder()
+    following = asyncio.create_task(follow_in_memory(feed, recorder.handle, on_gap=recorder.on_gap))
+    await asyncio.sleep(0.05)  # comes back at all: nothing else in the process may be starved
+    following.cancel()
+    assert feed.asked == 2

@@ -3,6 +3,8 @@
 Revision: 1376af190aff, after nothing.
 """
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -35,7 +37,7 @@ def downgrade() -> None:
     op.execute(sa.schema.DropSequence(sa.Sequence("revisions", schema=_SCHEMA)))
 
 
-def _moment(name: str) -> sa.Column[sa.DateTime]:
+def _moment(name: str) -> sa.Column[datetime]:
     return sa.Column(name, sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False)
 
 

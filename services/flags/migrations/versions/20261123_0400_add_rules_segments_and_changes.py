@@ -1,13 +1,13 @@
 """Add rules beside compiled definitions, segments, the history of changes, and the expiry of flags.
 
-Revision: 5b0c6f1d2a91, after 1376af190aff. Only adds: code of the version before goes on working.
+Revision: 5b0c6f1d2a91, after b53cccbf475f. Only adds: code of the version before goes on working.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "5b0c6f1d2a91"
-down_revision = "1376af190aff"
+down_revision = "b53cccbf475f"
 branch_labels = None
 depends_on = None
 
@@ -20,7 +20,6 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=True),
         sa.Column("requires", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("segments", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
-        sa.Column("is_enabled", sa.Boolean(), nullable=True),
     ):
         op.add_column("definitions", column, schema=_SCHEMA)
     _create_segments()
@@ -30,7 +29,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("changes", schema=_SCHEMA)
     op.drop_table("segments", schema=_SCHEMA)
-    for column in ("is_enabled", "segments", "requires", "source"):
+    for column in ("segments", "requires", "source"):
         op.drop_column("definitions", column, schema=_SCHEMA)
     op.drop_column("flags", "expires_at", schema=_SCHEMA)
 

@@ -1,13 +1,13 @@
 """Create schedules.
 
-Revision: c41d9a0b7e35, after 8f2f64c7be10.
+Revision: c41d9a0b7e35, after 5b0c6f1d2a91.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "c41d9a0b7e35"
-down_revision = "8f2f64c7be10"
+down_revision = "5b0c6f1d2a91"
 branch_labels = None
 depends_on = None
 

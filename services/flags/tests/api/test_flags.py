@@ -171,6 +171,63 @@ async def test_flags_are_listed_by_tag_in_pages(client: httpx.AsyncClient):
     assert second["nextCursor"] is None
 
 
+async def test_a_flag_tells_where_it_is_defined_and_whether_it_is_on_there(client: httpx.AsyncClient):
+    created = await create(client)
+    await client.put(f"{PATH}/new-checkout/environments/staging", json=definition())
+    await client.put(DEFINED, json=definition(state="DISABLED"))
+    await client.patch(f"{PATH}/new-checkout", json={"owner": "payments"})
+    (listed,) = (await client.get(PATH)).json()["items"]
+    assert created.json()["states"] == {}
+    assert list(listed["states"].items()) == [("production", "DISABLED"), ("staging", "ENABLED")]
+    assert (await client.get(f"{PATH}/new-checkout")).json() == listed
+
+
+async def test_a_state_changes_with_its_definition(client: httpx.AsyncClient):
+    await create(client)
+    for state in ("ENABLED", "DISABLED"):
+        await client.put(DEFINED, json=definition(state=state))
+        assert (await client.get(f"{PATH}/new-checkout")).json()["states"] == {"production": state}
+    imported = document(new_checkout=definition(), other=definition(state="DISABLED"))
+    await client.put("/v1/environments/production/flagd", json=imported)
+    listed = (await client.get(PATH)).json()["items"]
+    assert [flag["states"]["production"] for flag in listed] == ["ENABLED", "DISABLED"]
+
+
+async def test_an_archived_flag_is_on_nowhere_until_it_comes_back(client: httpx.AsyncClient):
+    await create(client)
+    await client.put(DEFINED, json=definition())
+    archived = await client.patch(f"{PATH}/new-checkout", json={"archived": True})
+    restored = await client.patch(f"{PATH}/new-checkout", json={"archived": False})
+    assert (archived.json()["states"], restored.json()["states"]) == ({}, {"production": "ENABLED"})
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ({"environment": "production"}, ["on", "off"]),
+        ({"environment": "production", "state": "ENABLED"}, ["on"]),
+        ({"environment": "staging", "state": "ENABLED"}, ["off"]),
+        ({"state": "DISABLED"}, ["off"]),
+        ({"environment": "nowhere"}, []),
+    ],
+)
+async def test_flags_are_listed_by_environment_and_state(
+    client: httpx.AsyncClient, query: dict[str, str], keys: list[str]
+):
+    flags = document(on=definition(), off=definition(state="DISABLED"))
+    await client.put("/v1/environments/production/flagd", json=flags)
+    await client.put(f"{PATH}/off/environments/staging", json=definition())
+    await create(client, "undefined")
+    listed = (await client.get(PATH, params=query)).json()["items"]
+    assert sorted(flag["key"] for flag in listed) == sorted(keys)
+
+
+@pytest.mark.parametrize("query", [{"environment": "Production"}, {"state": "on"}])
+async def test_a_filter_that_can_match_nothing_is_refused(client: httpx.AsyncClient, query: dict[str, str]):
+    refused = await client.get(PATH, params=query)
+    assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")
+
+
 async def test_a_cursor_that_was_not_issued_is_refused(client: httpx.AsyncClient):
     refused = await client.get(PATH, params={"cursor": "made-up"})
     assert refused.status_code == 400

@@ -1,5 +1,7 @@
 """The history of flags over HTTP: who changed what, and going back."""
 
+from typing import Any
+
 import httpx
 import pytest
 from services.flags.tests.factories import by_rules, condition, definition, document
@@ -14,7 +16,7 @@ async def flag(client: httpx.AsyncClient) -> None:
     await client.post("/v1/flags", json={"key": "new-checkout", "type": "boolean", "owner": "payments"})
 
 
-async def history(client: httpx.AsyncClient, **params: object) -> list[dict[str, object]]:
+async def history(client: httpx.AsyncClient, **params: str) -> list[dict[str, Any]]:
     answer = await client.get(f"{FLAG}/history", params=params)
     assert answer.status_code == 200
     return answer.json()["items"]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jsonschema
@@ -20,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 PLAN_RULE = {"if": [{"==": [{"var": "organization.plan"}, "pro"]}, "on"]}
 ORGANIZATION_RULE = {"if": [{"==": [{"var": "organization.id"}, ORGANIZATION_ID]}, "on"]}
 
-Checked = Callable[[str, httpx.Response], Mapping[str, object]]
+Checked = Callable[[str, httpx.Response], Mapping[str, Any]]
 Define = Callable[..., Awaitable[None]]
 
 

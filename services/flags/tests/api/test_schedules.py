@@ -1,7 +1,9 @@
 """Schedules over HTTP and in the background: made once, at their time, by whichever replica."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -22,7 +24,7 @@ FUTURE = "2099-01-01T00:00:00Z"
 OFF = {"at": PAST, "change": {"state": "DISABLED"}}
 
 
-def ramp(*percentages: float, rule: str = "everyone", variant: str = "on") -> dict[str, object]:
+def ramp(*percentages: float, rule: str = "everyone", variant: str = "on") -> dict[str, Any]:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     steps = [
         {"at": (start + timedelta(hours=number)).isoformat(), "percentage": percentage}
@@ -44,7 +46,7 @@ async def run_all(database: Database) -> int:
     return steps
 
 
-async def create(client: httpx.AsyncClient, body: dict[str, object]) -> httpx.Response:
+async def create(client: httpx.AsyncClient, body: Mapping[str, object]) -> httpx.Response:
     created = await client.post(PATH, json=body)
     assert created.status_code == 201, created.text
     return created

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import JsonValue
 
 from undercroft.flags.repository.definitions import Placed
 from undercroft.flags.service.differences import compare, is_same
 from undercroft.shared.ids import new_uuid7
 
 
-def placed(position: int, content: dict[str, object]) -> Placed:
+def placed(position: int, content: dict[str, JsonValue]) -> Placed:
     return Placed(
         flag_id=new_uuid7(), position=position, content=content, revision=1, updated_at=datetime.now(UTC)
     )

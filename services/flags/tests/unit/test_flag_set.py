@@ -2,6 +2,7 @@ import gc
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 import pytest
@@ -273,7 +274,7 @@ def test_a_document_without_objects_is_refused(document: dict[str, object], poin
 
 
 def test_the_version_tells_definitions_apart():
-    base = {
+    base: dict[str, Any] = {
         "flags": {"a": flag(), "b": flag(variants={"off": 1})},
         "metadata": {"m": 1},
         "$evaluators": {"e": True},

@@ -17,7 +17,7 @@ VERSION_2_SCENARIOS = {
     "Fractional operator with nested if expression as variant name",
     "Fractional operator with nested var expression as variant name",
 }
-CONVERSIONS = {
+CONVERSIONS: dict[str, Callable[[str], object]] = {
     "Boolean": lambda text: text == "true",
     "String": str,
     "Integer": int,

@@ -33,8 +33,9 @@ def normalized(value: object) -> object:
         return {name: normalized(item) for name, item in value.items()}
     if isinstance(value, list):
         return [normalized(item) for item in value]
-    is_integral = isinstance(value, float) and value.is_integer() and -(2**63) <= value <= 2**64 - 1
-    return int(value) if is_integral else value
+    if isinstance(value, float) and value.is_integer() and -(2**63) <= value <= 2**64 - 1:
+        return int(value)
+    return value
 
 
 def evaluate(targeting: object, context: dict[str, object], key: str = "flag") -> Evaluation:
@@ -154,7 +155,7 @@ def test_no_bucketing_value_gives_null():
 
 
 def test_what_cannot_be_encoded_gives_null():
-    context = {"targetingKey": "\ud800", "text": "\ud800" * 2000, "list": ["\ud800"]}
+    context: dict[str, object] = {"targetingKey": "\ud800", "text": "\ud800" * 2000, "list": ["\ud800"]}
 
     assert evaluate({"fractional": SIDES}, context).reason == "DEFAULT"
     assert evaluate({"fractional": [{"var": "text"}, *SIDES]}, context).reason == "DEFAULT"
@@ -207,4 +208,7 @@ def test_more_weight_at_the_end_moves_subjects_only_towards_the_end(
     before = Split([*enumerate([*weights[:-1], weights[-1] + 1])])
     after = Split([*enumerate([*weights[:-1], weights[-1] + 1 + more])])
 
-    assert after.choose(encode(subject)) >= before.choose(encode(subject))
+    chosen_before, chosen_after = before.choose(encode(subject)), after.choose(encode(subject))
+    assert isinstance(chosen_before, int)
+    assert isinstance(chosen_after, int)
+    assert chosen_after >= chosen_before

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Mapping
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -131,7 +133,7 @@ contexts = st.fixed_dictionaries(
 )
 
 
-def compiled(source: dict[str, object], segments: dict[str, object]) -> dict[str, object]:
+def compiled(source: Mapping[str, Any], segments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document that the service makes of a flag by rules."""
     evaluators = compile_segments({key: {"conditions": held} for key, held in segments.items()})
     around = Surroundings(evaluators={}, segments=evaluators, flags={})
@@ -142,7 +144,7 @@ def compiled(source: dict[str, object], segments: dict[str, object]) -> dict[str
     }
 
 
-def ask_reference(document: dict[str, object], context: dict[str, object]) -> tuple[object, ...]:
+def ask_reference(document: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[object, ...]:
     attributes = {name: value for name, value in context.items() if name != "targetingKey"}
     core = FlagdCore()
     with patch("time.time", return_value=NOW):

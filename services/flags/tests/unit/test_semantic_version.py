@@ -1,4 +1,5 @@
 import logging
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ versions = (
 
 
 @given(versions, st.sampled_from([*COMPARISONS, "==", ""]), versions)
-def test_any_comparison_is_that_of_the_reference(left: object, comparison: str, right: object):
+def test_any_comparison_is_that_of_the_reference(left: Any, comparison: str, right: Any):
     logging.disable(logging.CRITICAL)
     expected = sem_ver({}, left, comparison, right)
     logging.disable(logging.NOTSET)

@@ -177,7 +177,7 @@ async def test_each_owner_sees_its_own_keys_oldest_first(client: httpx.AsyncClie
     listed = await client.get(OPERATOR_KEYS, headers=OPERATOR)
     assert [item["id"] for page in (first, second) for item in page.json()["items"]] == own
     assert [item["id"] for item in listed.json()["items"]] == [operators["id"]]
-    assert "secret" not in first.text
+    assert '"secret":' not in first.text
 
 
 async def test_a_key_is_not_found_under_another_owner(client: httpx.AsyncClient, keys_path: str):
@@ -263,6 +263,16 @@ async def test_a_second_rotation_ends_the_oldest_secret(client: httpx.AsyncClien
     assert statuses == [404, 200, 200]
 
 
+async def test_a_secret_is_as_old_as_its_key_until_a_rotation(client: httpx.AsyncClient, keys_path: str):
+    key = await create_key(client, keys_path)
+    path = f"{keys_path}/{key['id']}"
+    renamed = (await client.patch(path, json={"name": "Deploy"}, headers=OPERATOR)).json()
+    rotated = (await client.post(f"{path}/rotate", json={}, headers=OPERATOR)).json()
+    assert key["createdAt"] == key["secretCreatedAt"] == renamed["secretCreatedAt"]
+    assert datetime.fromisoformat(rotated["secretCreatedAt"]) > datetime.fromisoformat(key["createdAt"])
+    assert (await client.get(path, headers=OPERATOR)).json()["secretCreatedAt"] == rotated["secretCreatedAt"]
+
+
 async def test_whoever_rotates_a_key_holds_what_it_holds(
     client: httpx.AsyncClient, keys_path: str, organization: UUID
 ):
@@ -299,7 +309,7 @@ async def test_a_stale_etag_is_refused(client: httpx.AsyncClient, keys_path: str
     path = f"{keys_path}/{created.json()['id']}"
     await client.patch(path, json={"name": "Newer"}, headers=OPERATOR)
     headers = {**OPERATOR, "If-Match": created.headers["ETag"]}
-    content = None if method == "DELETE" else {}
+    content: dict[str, object] | None = None if method == "DELETE" else {}
     assert outcome(await client.request(method, path + suffix, json=content, headers=headers)) == (
         412,
         "precondition_failed",

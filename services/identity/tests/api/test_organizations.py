@@ -1,5 +1,7 @@
 """Organizations over HTTP."""
 
+from collections.abc import Mapping
+
 import httpx
 import pytest
 from services.identity.tests.factories import (
@@ -27,7 +29,7 @@ async def events(database: Database) -> list[tuple[str, str, str]]:
         return [(row.type.removeprefix("dev.undercroft."), row.subject, row.actor) for row in rows]
 
 
-def member_of(organization: dict[str, str], *scopes: str) -> dict[str, str]:
+def member_of(organization: dict[str, str], *scopes: str) -> Mapping[str, str]:
     return caller(*scopes, organization_id=TypeId.parse(organization["id"]).uuid)
 
 

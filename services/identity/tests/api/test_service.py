@@ -75,6 +75,30 @@ async def test_a_replaced_secret_of_the_settings_ends_the_old_one(replica: Repli
         assert outcome(await verify(client, first.text)) == (404, "api_key_invalid")
 
 
+async def test_a_secret_that_the_settings_replace_is_new(client: httpx.AsyncClient, database: Database):
+    first = mint_token("live", new_uuid7())
+    ages = []
+    for secret in (first, mint_token("live", first.id)):
+        async with database.begin() as session:
+            await operator_key_service(session).register(secret.text)
+        (key,) = (await client.get("/v1/api-keys", headers=OPERATOR)).json()["items"]
+        ages.append(key["secretCreatedAt"] == key["createdAt"])
+    assert ages == [True, False]
+
+
+async def test_the_present_secret_from_the_settings_ends_the_one_before(
+    client: httpx.AsyncClient, database: Database
+):
+    key = await create_key(client, scopes=["operator"])
+    path = f"/v1/api-keys/{key['id']}"
+    rotated = (await client.post(f"{path}/rotate", json={}, headers=OPERATOR)).json()
+    async with database.begin() as session:
+        assert await operator_key_service(session).register(rotated["secret"]) is True
+    shown = (await client.get(path, headers=OPERATOR)).json()
+    assert (shown["secretCreatedAt"], shown["previousExpiresAt"]) == (rotated["secretCreatedAt"], None)
+    assert outcome(await verify(client, key["secret"])) == (404, "api_key_invalid")
+
+
 async def test_times_of_use_are_written_at_an_interval_and_when_the_service_stops(replica: Replica):
     async with replica(last_used_flush_seconds=0.05) as client:
         first = await create_key(client)

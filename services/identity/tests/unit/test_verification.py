@@ -1,6 +1,6 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -27,7 +27,7 @@ class StoredKeys:
         return self.rows.get(key_id)
 
 
-def stored(token: Token, **values: object) -> StoredKey:
+def stored(token: Token, **values: Any) -> StoredKey:
     key = StoredKey(
         id=token.id,
         organization_id=None,

@@ -83,7 +83,7 @@ async def _admin(server: DatabaseServer) -> AsyncIterator[asyncpg.Connection]:
         major = connection.get_server_version().major
         if major < _OLDEST_VERSION:
             raise DatabaseUnusableError(
-                f"{server.place} is PostgreSQL {major}: give the address of version {_OLDEST_VERSION} or newer"
+                f"the server of {server.place} is PostgreSQL {major}: give the address of version {_OLDEST_VERSION} or newer"
             )
         yield connection
     except asyncpg.InsufficientPrivilegeError as error:

@@ -1,16 +1,16 @@
 """Where the database is: the embedded server, or one given by URL. What is set up in it is `database`'s."""
 
 from typing import ClassVar, Final, Protocol
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from typing_extensions import override
 
 from undercroft.launcher.data_directory import DataDirectory
 from undercroft.launcher.errors import DatabaseUnusableError
+from undercroft.shared.database_urls import is_complete, place_of
 from undercroft.shared.postgres_server import SUPERUSER, DataDirectoryLockedError, PostgresServer
 
 DATABASE: Final = "undercroft"
-_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 
 
 class DatabaseServer(Protocol):
@@ -108,23 +108,18 @@ class ExternalServer(DatabaseServer):
 
     def __init__(self, url: str) -> None:
         """Check the URL; raises `DatabaseUnusableError`, which never repeats it: it holds a password."""
-        try:
-            parts = urlsplit(url)
-            is_complete = bool(parts.scheme in _SCHEMES and parts.path.strip("/") and parts.port != 0)
-        except ValueError:
-            is_complete = False
-        if not is_complete:
+        if not is_complete(url):
             raise DatabaseUnusableError(
                 "--database-url is not of the form postgresql://role:password@host:5432/database: correct it"
             )
         self.was_new = False
-        self._parts = parts
+        self._parts = parts = urlsplit(url)
         self._host = parts.netloc.rpartition("@")[2]
         # libpq says sslmode, SQLAlchemy with asyncpg says ssl, with the same values; both are taken.
         self._query = [
             ("sslmode" if name == "ssl" else name, value) for name, value in parse_qsl(parts.query)
         ]
-        self.place = f"{self._host}/{unquote(parts.path.strip('/'))}"
+        self.place = place_of(url)
 
     @override
     def start(self) -> None:

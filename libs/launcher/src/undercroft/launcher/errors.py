@@ -3,11 +3,12 @@
 LauncherError
 ├── DataDirectoryUnusableError    it cannot be read, written or understood
 ├── AlreadyRunningError           another `up` uses the data directory
-├── ListenError                   the address cannot be listened on
 └── DatabaseUnusableError         the database of --database-url is away or refuses
 """
 
 from pathlib import Path
+
+from undercroft.shared.listeners import ListenError
 
 
 class LauncherError(Exception):
@@ -20,10 +21,6 @@ class DataDirectoryUnusableError(LauncherError):
 
 class AlreadyRunningError(LauncherError):
     """Another `undercroft up` uses the data directory."""
-
-
-class ListenError(LauncherError):
-    """The address cannot be listened on."""
 
 
 class DatabaseUnusableError(LauncherError):
@@ -42,9 +39,9 @@ def unusable(path: Path, error: Exception) -> DataDirectoryUnusableError:
 def explain(error: BaseException) -> str | None:
     """Return the one line that explains an error we expect, None for an error that is a bug.
 
-    The classes are imported here because only a failure needs them, and what holds them is heavy.
+    Most classes are imported here because only a failure needs them, and what holds them is heavy.
     """
-    if isinstance(error, LauncherError):
+    if isinstance(error, LauncherError | ListenError):
         return str(error)
     from undercroft.shared.postgres_server import PostgresServerError
 

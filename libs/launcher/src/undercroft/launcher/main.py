@@ -110,8 +110,17 @@ def _openapi(_parsed: argparse.Namespace, _started: float) -> int:
     return 0
 
 
+def _secrets(parsed: argparse.Namespace, _started: float) -> int:
+    from undercroft.launcher.deployment_secrets import default_directory, make_secrets
+
+    directory = parsed.directory or default_directory()
+    made = make_secrets(directory)
+    sys.stdout.write(f"{directory}: {'made ' + ', '.join(made) if made else 'everything is there'}\n")
+    return 0
+
+
 _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, float], int]]] = MappingProxyType(
-    {"up": _up, "db": _db, "openapi": _openapi}
+    {"up": _up, "db": _db, "openapi": _openapi, "secrets": _secrets}
 )
 
 
@@ -130,6 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_up(commands)
     _add_db(commands)
     commands.add_parser("openapi", help="print the API's OpenAPI document, starting nothing")
+    secrets = commands.add_parser(
+        "secrets", help="make what is missing of the secrets for docker-compose.yml"
+    )
+    secrets.add_argument("--directory", type=Path, help="where (deploy/secrets in the checkout)")
     return parser
 
 

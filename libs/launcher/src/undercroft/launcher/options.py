@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from undercroft.shared.listeners import Names
+
 DbAction: TypeAlias = Literal["upgrade", "downgrade", "revision", "merge", "history", "check"]
 LogFormat: TypeAlias = Literal["auto", "json", "console"]
 
 HEADS = "heads"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
+LISTEN_OPTIONS = Names("--host", "--port")
 
 
 @dataclass(frozen=True, slots=True)

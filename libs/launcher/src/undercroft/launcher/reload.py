@@ -17,10 +17,10 @@ from typing import Final
 from typing_extensions import override
 from watchfiles import Change, DefaultFilter, watch
 
-from undercroft.launcher import listeners
 from undercroft.launcher.data_directory import checkout_root
 from undercroft.launcher.errors import LauncherError
-from undercroft.launcher.options import UpOptions
+from undercroft.launcher.options import LISTEN_OPTIONS, UpOptions
+from undercroft.shared import listeners
 
 _PATTERNS: Final = ("gateway/src", "libs/*/src", "services/*/src", "services/*/migrations")
 _SUFFIXES: Final = (".py", ".toml", ".html", ".json")
@@ -34,7 +34,7 @@ def serve_and_watch(options: UpOptions) -> int:
     A child that cannot start at all ends the parent too; one that fails after a change is replaced at the next one.
     """
     folders = _folders()
-    sockets = listeners.listen(options.host, options.port)
+    sockets = listeners.listen(options.host, options.port, names=LISTEN_OPTIONS)
     try:
         return _Parent(options, sockets).run(folders)
     finally:

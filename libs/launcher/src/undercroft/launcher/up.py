@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
 
-from undercroft.launcher import listeners
 from undercroft.launcher.data_directory import DataDirectory
-from undercroft.launcher.options import UpOptions
+from undercroft.launcher.options import LISTEN_OPTIONS, UpOptions
+from undercroft.shared import listeners
 
 
 class _EarlyStop:
@@ -52,7 +52,9 @@ def up(options: UpOptions, *, started: float) -> None:
     try:
         directory = DataDirectory(options.data_directory)
         with directory.in_use():
-            sockets = listeners.adopt(options.listen_fds) or listeners.listen(options.host, options.port)
+            sockets = listeners.adopt(options.listen_fds) or listeners.listen(
+                options.host, options.port, names=LISTEN_OPTIONS
+            )
             try:
                 options = replace(options, port=listeners.port_of(sockets))
                 _with_database(options, directory, sockets, started=started, stop=stop)

@@ -34,6 +34,7 @@ from undercroft.shared.telemetry import Telemetry, configure_telemetry
 MAX_BODY_BYTES: Final = 1024 * 1024
 VERSION: Final = "0.1.0"
 
+_ACRONYMS = {"api": "API"}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROMETHEUS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -100,6 +101,7 @@ def create_service_app(
         redirect_slashes=False,
         responses={422: _REFUSED, "default": _PROBLEM},
         separate_input_output_schemas=True,
+        generate_unique_id_function=_operation_id,
     )
     _install_state(app, settings)
     app.add_middleware(
@@ -113,6 +115,8 @@ def create_service_app(
     app.add_exception_handler(HTTPException, _render_http_exception)
     for router in (health_router(), _metrics_router(), *routers):
         app.include_router(router)
+    for route in iter_routes(app):
+        route.summary = route.summary or _summary_of(route.name)
     return app
 
 
@@ -127,6 +131,17 @@ def _install_state(app: FastAPI, settings: ServiceSettings) -> None:
     app.state.telemetry = configure_telemetry(
         service_name=settings.service_name, service_version=VERSION, otlp_endpoint=settings.otlp_endpoint
     )
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return the route's name, from which clients make the names of their methods: a moved path keeps it."""
+    return route.name
+
+
+def _summary_of(name: str) -> str:
+    """Turn `list_api_keys` into "List API keys"."""
+    first, *others = (_ACRONYMS.get(word, word) for word in name.split("_"))
+    return " ".join((first[:1].upper() + first[1:], *others))
 
 
 def _around(lifespan: Lifespan) -> Lifespan:

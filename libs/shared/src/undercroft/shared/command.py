@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TypeVar
@@ -13,15 +15,21 @@ from pydantic import SecretStr
 from typing_extensions import override
 from uvicorn import Config, Server
 
+from undercroft.shared import listeners
+from undercroft.shared.listeners import ListenError
 from undercroft.shared.logs import configure_logging
 from undercroft.shared.serialization import dumps
-from undercroft.shared.settings import DatabaseSettings, ServiceSettings, SettingsError, load_settings
+from undercroft.shared.settings import (
+    DatabaseSettings,
+    ServiceSettings,
+    SettingsError,
+    describe_settings,
+    load_settings,
+)
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
-_GRACEFUL_SHUTDOWN_SECONDS = 25
 _IDLE_CONNECTION_SECONDS = 75
-_BACKLOG = 2048
 
 
 class CommandError(Exception):
@@ -50,7 +58,7 @@ def run_command(
             asyncio.run(_migrate(settings, package))
         else:
             _serve(settings, create_app, package)
-    except (SettingsError, CommandError) as error:
+    except (SettingsError, ListenError, CommandError) as error:
         sys.stderr.write(f"{package.replace('.', '-')}: {error}\n")
         raise SystemExit(1) from None
 
@@ -64,13 +72,37 @@ def placeholder_settings(settings_class: type[SettingsT]) -> SettingsT:
 
 
 def _parser(settings_class: type[ServiceSettings], program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description=settings_class.__doc__)
+    style = argparse.RawDescriptionHelpFormatter
+    settings = _settings_help(settings_class)
+    parser = argparse.ArgumentParser(
+        prog=program, description=settings_class.__doc__, epilog=settings, formatter_class=style
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("serve", help="serve HTTP until told to stop")
+    commands.add_parser("serve", help="serve HTTP until told to stop", epilog=settings, formatter_class=style)
     commands.add_parser("openapi", help="print the OpenAPI document")
     if issubclass(settings_class, DatabaseSettings):
         commands.add_parser("migrate", help="bring the database schema up to this code's version")
     return parser
+
+
+def _settings_help(settings_class: type[ServiceSettings]) -> str:
+    """Write every setting with its default and meaning; defaults are the code's, so no secret is among them."""
+    width = max(40, min(110, shutil.get_terminal_size().columns - 2))
+    lines = [
+        "settings, as environment variables or as lines of a file .env",
+        "(NAME_FILE=/path takes the value of NAME from a file):",
+    ]
+    for each in describe_settings(settings_class):
+        text = each.description
+        if each.choices:
+            text += f" One of {', '.join(each.choices)}."
+        text += " Required." if each.default is None else f" Default: {each.default}"
+        lines += [
+            "",
+            f"  {each.variable}",
+            *textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="      "),
+        ]
+    return "\n".join(lines)
 
 
 async def _migrate(settings: ServiceSettings, package: str) -> None:
@@ -94,15 +126,20 @@ def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI], pack
     configure_logging(
         log_format=settings.log_format, log_level=settings.log_level, service_name=settings.service_name
     )
-    if isinstance(settings, DatabaseSettings):
-        asyncio.run(_require_current_schema(settings, package))
-    app = create_app(settings)
-    server = _DrainingServer(server_config(app, host=settings.host, port=settings.port), app)
+    prefix = settings.model_config.get("env_prefix", "")
+    names = listeners.Names(f"{prefix}HOST", f"{prefix}PORT")
+    sockets = listeners.listen(settings.host, settings.port, names=names)
     try:
-        server.run()
-    except SystemExit:  # Uvicorn's way of saying that it could not start
-        reason = "the log above says why; is the port taken?"
-        raise CommandError(f"could not start on {settings.host} port {settings.port}: {reason}") from None
+        if isinstance(settings, DatabaseSettings):
+            asyncio.run(_require_current_schema(settings, package))
+        app = create_app(settings)
+        config = server_config(app, host=settings.host, port=settings.port)
+        config.timeout_graceful_shutdown = settings.stop_grace_seconds
+        _DrainingServer(config, app).run(sockets)
+    except SystemExit:  # Uvicorn's way of saying that the application could not start
+        raise CommandError("could not start: the log above says why") from None
+    finally:
+        listeners.close(sockets)
 
 
 async def _require_current_schema(settings: DatabaseSettings, package: str) -> None:
@@ -143,8 +180,7 @@ def server_config(app: FastAPI, *, host: str, port: int) -> Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=_BACKLOG,
+        backlog=listeners.BACKLOG,
         timeout_keep_alive=_IDLE_CONNECTION_SECONDS,
-        timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=64 * 1024,
     )

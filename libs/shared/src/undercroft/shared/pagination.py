@@ -10,12 +10,12 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 from uuid import UUID
 
 from fastapi import Depends, FastAPI, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 from starlette.types import Scope
 
 from undercroft.shared.errors import BadRequestError
@@ -38,7 +38,6 @@ _LONGEST_CURSOR: Final = 2_048
 _PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"
 
 ItemT = TypeVar("ItemT")
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class InvalidCursorError(BadRequestError):
@@ -48,17 +47,23 @@ class InvalidCursorError(BadRequestError):
 
 
 class Page(WireModel, Generic[ItemT]):
-    """Some items of a list and where it goes on; rows inside a service, models on the wire."""
+    """Some items of a list and where it goes on.
+
+    `Page[Flag]` carries rows inside a service. On the wire each list has a class of its own, whose name and docstring
+    the API's document shows: `class FlagPage(Page[FlagRead])`.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[ItemT]
-    next_cursor: str | None = None
+    next_cursor: str | None = Field(
+        None, description="What `cursor` is for the next page; null on the last one."
+    )
 
-    def of(self, model: type[ModelT]) -> "Page[ModelT]":
-        """Return the same page of wire models, each read from an item's attributes."""
-        items = [model.model_validate(item, from_attributes=True) for item in self.items]
-        return Page[ModelT](items=items, next_cursor=self.next_cursor)
+    @classmethod
+    def of(cls, rows: "Page[Any]") -> Self:
+        """Return this page of wire models, each read from a row's attributes."""
+        return cls.model_validate(rows, from_attributes=True)
 
 
 class CursorSigner:

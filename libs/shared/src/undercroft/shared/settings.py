@@ -3,22 +3,23 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import to_json
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 from typing_extensions import override
+
+from undercroft.shared.database_urls import is_complete
 
 SettingsT = TypeVar("SettingsT", bound="ServiceSettings")
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=3_600)]
 
-_DATABASE_SCHEMES: Final = ("postgresql", "postgres", "postgresql+asyncpg")
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _FILE_SUFFIX = "_FILE"
 _FILE_LIMIT_BYTES = 65_536
@@ -75,6 +76,9 @@ class ServiceSettings(BaseSettings):
     service_name: str = Field(description="Name in logs, telemetry, principals and cache keys.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Port = Field(description="TCP port to listen on.")
+    stop_grace_seconds: Annotated[int, Field(ge=1, le=3_600)] = Field(
+        25, description="Longest wait for requests in flight when told to stop; then they are cut."
+    )
     environment: Literal["development", "production"] = Field(
         "development", description="`production` makes defaults stricter."
     )
@@ -131,18 +135,12 @@ class DatabaseSettings(ServiceSettings):
     @classmethod
     def _name_the_driver(cls, value: SecretStr) -> SecretStr:
         """Take the address as libpq and every provider write it, and name SQLAlchemy's driver in it."""
-        scheme, _, rest = value.get_secret_value().partition("://")
-        try:
-            parts = urlsplit(f"postgresql://{rest}")
-            is_complete = scheme in _DATABASE_SCHEMES and parts.path.strip("/") and parts.port != 0
-        except ValueError:
-            is_complete = False
-        if not is_complete:
+        url = value.get_secret_value()
+        if not is_complete(url):
             raise ValueError("must be of the form postgresql://role:password@host:5432/database")
+        address, mark, query = url.partition("://")[2].partition("?")
         # libpq says sslmode, SQLAlchemy with asyncpg says ssl, with the same values.
-        query = parts.query.replace("sslmode=", "ssl=", 1)
-        address, _, _ = rest.partition("?")
-        return SecretStr(f"postgresql+asyncpg://{address}{'?' if query else ''}{query}")
+        return SecretStr(f"postgresql+asyncpg://{address}{mark}{query.replace('sslmode=', 'ssl=', 1)}")
 
 
 def load_settings(settings_class: type[SettingsT], **values: object) -> SettingsT:
@@ -163,6 +161,45 @@ def load_settings(settings_class: type[SettingsT], **values: object) -> Settings
             for each in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError(f"invalid setting: {problems}") from None
+
+
+class SettingDescription(NamedTuple):
+    """One setting as a user meets it; `default` is as its variable would say it, None where a value is needed."""
+
+    variable: str
+    description: str
+    choices: tuple[str, ...]
+    default: str | None
+
+
+def describe_settings(settings_class: type[ServiceSettings]) -> list[SettingDescription]:
+    """Describe every setting of a class, in the order of their definition; nothing is read from anywhere."""
+    return [
+        SettingDescription(
+            variable=_variable(settings_class, name),
+            description=field.description or "",
+            choices=get_args(field.annotation) if get_origin(field.annotation) is Literal else (),
+            default=None
+            if field.is_required()
+            else _as_variable(field.get_default(call_default_factory=True)),
+        )
+        for name, field in settings_class.model_fields.items()
+    ]
+
+
+def _as_variable(value: object) -> str:
+    """Write a default as a variable would; a secret one is not told."""
+    if value in (None, "", (), {}):
+        return "none"
+    match value:
+        case SecretStr():
+            return "a secret"
+        case bool():
+            return str(value).lower()
+        case tuple() | dict():
+            return to_json(value).decode()
+        case _:
+            return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _variable(settings_class: type[ServiceSettings], name: str) -> str:

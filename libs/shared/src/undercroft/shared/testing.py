@@ -1,4 +1,4 @@
-"""A pytest plugin: the real database, migrated once and rolled back after each test, and signed principals.
+"""A pytest plugin: the real database, migrated once and rolled back after each test, signed principals, fresh logging.
 
 Set `UNDERCROFT_TEST_DATABASE_URL` (a superuser's `postgresql+asyncpg://` address) to use a server of your own; without
 it the embedded PostgreSQL is started for the session.
@@ -6,16 +6,18 @@ it the embedded PostgreSQL is started for the session.
 
 import asyncio
 import base64
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
@@ -23,6 +25,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from typing_extensions import override
 
+from undercroft.shared import logs
 from undercroft.shared.app import iter_routes
 from undercroft.shared.auth import (
     GATEWAY,
@@ -181,6 +184,63 @@ def migrated_database(create_database: Callable[[], Awaitable[str]]) -> Callable
         return made[package]
 
     return migrated
+
+
+@asynccontextmanager
+async def autocommit_connection(url: str) -> AsyncIterator[AsyncConnection]:
+    """Open a connection whose every statement commits by itself, as in psql."""
+    engine = create_async_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def power_cut(connection: AsyncConnection, table: str, *, at: str) -> AsyncIterator[None]:
+    """Cut off whatever updates the row of a table that `at` describes, an SQL condition on `NEW`, in this block."""
+    function = "public.power_cut"
+    await connection.exec_driver_sql(
+        f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'power cut'; END $$"
+    )
+    await connection.exec_driver_sql(
+        f"CREATE TRIGGER power_cut BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({at}) EXECUTE FUNCTION {function}()"
+    )
+    try:
+        yield
+    finally:
+        await connection.exec_driver_sql(f"DROP FUNCTION {function} CASCADE")
+
+
+@pytest.fixture
+def fresh_logging() -> Iterator[None]:
+    """Let nothing be configured yet, and give logging back as it was: it belongs to the process, not to a test."""
+    process, formatter, configuration = logs._process, logs._handler.formatter, structlog.get_config()  # noqa: SLF001
+    with _loggers_restored():
+        logs._process = logs._Process(loggers=process.loggers)  # noqa: SLF001
+        structlog.contextvars.clear_contextvars()
+        yield
+        structlog.contextvars.clear_contextvars()
+        for logger in process.loggers.values():
+            vars(logger).pop("bind", None)  # the configuration of its first line
+        logs._process = process  # noqa: SLF001
+        logs._handler.setFormatter(formatter)  # noqa: SLF001
+        structlog.configure(**configuration)
+
+
+@contextmanager
+def _loggers_restored() -> Iterator[None]:
+    known = [each for each in logging.Logger.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    before = [
+        (each, each.level, each.propagate, list(each.handlers), list(each.filters))
+        for each in (logging.getLogger(), *known)
+    ]
+    yield
+    for logger, level, propagates, handlers, filters in before:
+        logger.setLevel(level)
+        logger.propagate = propagates
+        logger.handlers[:] = handlers
+        logger.filters[:] = filters
 
 
 ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

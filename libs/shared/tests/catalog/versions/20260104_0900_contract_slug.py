@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from undercroft.shared.migrations import require_values
+
 revision = "0004contract"
 down_revision = "0003fill"
 branch_labels = None
@@ -9,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.alter_column("products", "slug", nullable=False, schema="catalog")
+    require_values("products", "slug", schema="catalog")
 
 
 def downgrade() -> None:

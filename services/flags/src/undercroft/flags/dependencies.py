@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from undercroft.flags.repository.changes import Author, ChangeRepository
 from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
-from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.repository.flags import FlagFilter, FlagRepository
 from undercroft.flags.repository.schedules import ScheduleRepository
 from undercroft.flags.repository.segments import SegmentRepository
 from undercroft.flags.repository.usage import UsageRepository
+from undercroft.flags.schemas.names import EnvironmentKey, FlagState, FlagType
 from undercroft.flags.service.bulk import BulkService
 from undercroft.flags.service.definitions import DefinitionService
 from undercroft.flags.service.documents import DocumentService
@@ -95,6 +96,46 @@ def get_repositories(session: SessionDep) -> Repositories:
 
 
 RepositoriesDep = Annotated[Repositories, Depends(get_repositories)]
+
+
+async def get_flag_filter(  # noqa: PLR0913  one parameter a filter
+    *,
+    archived: Annotated[bool, Query(description="Archived flags instead of those in use.")] = False,
+    tag: Annotated[
+        list[str] | None, Query(max_length=20, description="Only flags with all these tags.")
+    ] = None,
+    owner: Annotated[str | None, Query(description="Only flags of this owner.")] = None,
+    q: Annotated[
+        str | None,
+        Query(min_length=1, max_length=200, description="Only flags with this in key or description."),
+    ] = None,
+    flag_type: Annotated[FlagType | None, Query(alias="type", description="Only flags of this type.")] = None,
+    environment: Annotated[
+        EnvironmentKey | None, Query(description="Only flags that this environment defines.")
+    ] = None,
+    state: Annotated[
+        FlagState | None,
+        Query(description="Only flags in this state in the environment, or in any without `environment`."),
+    ] = None,
+    stale: Annotated[
+        bool | None,
+        Query(description="Only flags that have expired or are not evaluated any more, or the others."),
+    ] = None,
+) -> FlagFilter:
+    """Read which flags to list."""
+    return FlagFilter(
+        is_archived=archived,
+        tags=tuple(tag or ()),
+        owner=owner,
+        text=q,
+        type=flag_type,
+        environment=environment,
+        state=state,
+        is_stale=stale,
+    )
+
+
+FlagFilterDep = Annotated[FlagFilter, Depends(get_flag_filter)]
 
 
 def get_limits(request: Request) -> Limits:

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Index, Sequence, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, query_expression
 from sqlalchemy.types import TypeDecorator
 from typing_extensions import override
 
-from undercroft.flags.schemas.names import JsonObject
+from undercroft.flags.schemas.names import FlagState, JsonObject
 from undercroft.shared.db import metadata_for
 from undercroft.shared.events.outbox import outbox_table
 from undercroft.shared.idempotency import idempotency_table
@@ -72,7 +72,10 @@ class Environment(Base):
 
 
 class Flag(Base):
-    """What a flag is everywhere; `variants` are those of a definition that names none."""
+    """What a flag is everywhere; `variants` are those of a definition that names none.
+
+    `states` tells by environment whether it is on there. It is loaded only by those queries that ask for it.
+    """
 
     __tablename__ = "flags"
 
@@ -83,6 +86,7 @@ class Flag(Base):
     owner: Mapped[str | None] = mapped_column(Text)
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     variants: Mapped[JsonObject] = mapped_column(LosslessJson)
+    states: Mapped[dict[str, FlagState]] = query_expression()
     revision: Mapped[int] = mapped_column(BigInteger)
     archived_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
@@ -91,7 +95,10 @@ class Flag(Base):
 
 
 class Definition(Base):
-    """What a flag means in one environment; `position` is its place in the environment's document."""
+    """What a flag means in one environment; `position` is its place in the environment's document.
+
+    `state` stands in the content too, where no list could find it.
+    """
 
     __tablename__ = "definitions"
 
@@ -105,8 +112,7 @@ class Definition(Base):
     source: Mapped[JsonObject | None] = mapped_column(LosslessJson)
     requires: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     segments: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
-    # For lists; None only where code of the version before wrote the row.
-    is_enabled: Mapped[bool | None] = mapped_column()
+    state: Mapped[str] = mapped_column(Text)
     revision: Mapped[int] = mapped_column(BigInteger)
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 

@@ -53,6 +53,7 @@ class ApiKey(Base):
     environment: Mapped[str | None] = mapped_column(Text)
     allowed_cidrs: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    secret_created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     previous_secret_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     previous_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

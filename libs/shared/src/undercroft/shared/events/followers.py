@@ -20,6 +20,7 @@ FOLLOW_WAIT_SECONDS: Final = 20.0
 
 _PAGE_LIMIT: Final = 200
 _READ_MARGIN_SECONDS: Final = 10
+_LEAST_WAIT_SECONDS: Final = 0.2
 _FIRST_BACKOFF_SECONDS: Final = 0.05
 _MAX_BACKOFF_DOUBLINGS: Final = 6
 _OUTAGES: Final = (UnavailableError, BadGatewayError, GatewayTimeoutError)
@@ -84,7 +85,11 @@ def is_gap(error: ServiceError) -> bool:
 
 
 class SteadyFeedClient:
-    """Retries a feed that is away, with backoff and one line when it goes and one when it is back."""
+    """Retries a feed that is away, with backoff and one line when it goes and one when it is back.
+
+    A feed that answers with nothing at once, instead of waiting, is not asked again at once: it would be asked
+    thousands of times a second.
+    """
 
     def __init__(self, client: FeedClient) -> None:
         self._client = client
@@ -92,7 +97,9 @@ class SteadyFeedClient:
     async def read(self, *, after: str, wait_seconds: float) -> FeedPage:
         """Return the page after a cursor, however long it takes."""
         failures = 0
+        loop = asyncio.get_running_loop()
         while True:
+            asked = loop.time()
             try:
                 page = await self._client.read(after=after, wait_seconds=wait_seconds)
             except _OUTAGES as error:
@@ -104,4 +111,6 @@ class SteadyFeedClient:
                 continue
             if failures:
                 _logger.info("feed resumed", failures=failures)
+            if not page.items and loop.time() - asked < _LEAST_WAIT_SECONDS < wait_seconds:
+                await asyncio.sleep(_LEAST_WAIT_SECONDS)
             return page

@@ -4,7 +4,7 @@ Alembic takes half a second to import, so only what changes or compares a schema
 in its own schema with its own version table; nothing here relies on `search_path`.
 """
 
-from undercroft.shared.migrations.environment import backfill, run_env
+from undercroft.shared.migrations.environment import backfill, require_values, run_env
 from undercroft.shared.migrations.errors import (
     MigrationError,
     ModelsDifferError,
@@ -38,6 +38,7 @@ __all__ = [
     "history",
     "merge",
     "require_current",
+    "require_values",
     "revision",
     "run_env",
     "upgrade",

@@ -1,4 +1,4 @@
-"""What runs inside Alembic: the body of every `migrations/env.py`, and batches for data migrations."""
+"""What runs inside Alembic: the body of every `migrations/env.py`, and the steps of a data migration."""
 
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -65,3 +65,17 @@ def backfill(statement: Executable) -> int:
                 return changed
             changed += rows
     raise RuntimeError("the backfill does not end: its statement must select only rows that are still to do")
+
+
+def require_values(table: str, column: str, *, schema: str) -> None:
+    """Make a column NOT NULL without holding anybody up while its rows are read (PostgreSQL 18).
+
+    From the first statement on no empty value comes in; the second looks at those that are there, and fails when a
+    backfill left one out. Both commit by themselves, and a second run repeats them without harm.
+    """
+    from alembic import op
+
+    name = f"{table}_{column}_not_null"
+    with op.get_context().autocommit_block():
+        op.execute(f"ALTER TABLE {schema}.{table} ADD CONSTRAINT {name} NOT NULL {column} NOT VALID")
+        op.execute(f"ALTER TABLE {schema}.{table} VALIDATE CONSTRAINT {name}")

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+import subprocess
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,12 +15,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from undercroft.shared.database_urls import place_of
 from undercroft.shared.migrations.environment import CONNECTION_ATTRIBUTE
 from undercroft.shared.migrations.errors import MigrationError, ModelsDifferError, SchemaNewerThanCodeError
 from undercroft.shared.migrations.versions import (
-    current_revision,
+    current_revisions,
     find_migrations,
     head_revision,
+    heads,
     read_revisions,
     schema_of,
 )
@@ -76,7 +79,11 @@ async def downgrade(database_url: str, package: str, target: str) -> None:
 
 
 async def revision(database_url: str, package: str, message: str, *, autogenerate: bool = True) -> list[Path]:
-    """Write a version file, by comparing the models with a database at head; returns its path."""
+    """Write a version file, by comparing the models with a database at head; returns its path.
+
+    Raises `SeveralHeadsError`.
+    """
+    head_revision(package)  # raises for several
 
     def run(config: "Config") -> None:
         from alembic import command
@@ -85,11 +92,12 @@ async def revision(database_url: str, package: str, message: str, *, autogenerat
 
     before = _version_files(package)
     await _change(database_url, package, run)
-    return sorted(_version_files(package) - before)
+    return _tidied(_version_files(package) - before)
 
 
 async def check(database_url: str, package: str) -> None:
-    """Raise `ModelsDifferError` when the models and a database at head differ."""
+    """Raise `ModelsDifferError` when the models and a database at head differ, `SeveralHeadsError` for branches."""
+    head_revision(package)  # raises for several
 
     def run(config: "Config") -> None:
         from alembic import command
@@ -120,7 +128,9 @@ def history(package: str) -> str:
 
 
 def merge(package: str, message: str) -> list[Path]:
-    """Write the version file that joins all heads; returns its path."""
+    """Write the version file that joins all heads; returns its path. Raises `MigrationError` without branches."""
+    if len(heads(package)) <= 1:
+        raise MigrationError(f"{package} has no branches to join")
 
     def run(config: "Config") -> None:
         from alembic import command
@@ -129,7 +139,7 @@ def merge(package: str, message: str) -> list[Path]:
 
     before = _version_files(package)
     _translated(run, _config(package))
-    return sorted(_version_files(package) - before)
+    return _tidied(_version_files(package) - before)
 
 
 def _upgrade(config: "Config", target: str) -> None:
@@ -140,6 +150,15 @@ def _upgrade(config: "Config", target: str) -> None:
 
 def _version_files(package: str) -> set[Path]:
     return set((find_migrations(package) / "versions").glob("*.py"))
+
+
+def _tidied(written: set[Path]) -> list[Path]:
+    """Format new version files and drop what they import in vain (a merge: everything), as the linter will ask."""
+    ruff = shutil.which("ruff")
+    if ruff and written:  # a developer's machine, the only place where versions are written
+        for verb in (["check", "--fix-only"], ["format"]):
+            subprocess.run([ruff, *verb, "--quiet", *written], check=False)
+    return sorted(written)
 
 
 async def _change(database_url: str, package: str, run: "Callable[[Config], None]") -> None:
@@ -162,23 +181,28 @@ async def _connect(database_url: str) -> AsyncIterator[AsyncConnection]:
             yield connection
     except OSError as error:
         advice = "see that it runs, or correct its address"
-        raise MigrationError(f"cannot reach the database ({_one_line(error)}): {advice}") from error
+        place = place_of(database_url)
+        raise MigrationError(f"cannot reach the database {place} ({_one_line(error)}): {advice}") from error
     except DBAPIError as error:
-        raise MigrationError(f"the database refused: {_one_line(error.orig)}") from error
+        raise MigrationError(
+            f"the database {place_of(database_url)} refused: {_one_line(error.orig)}"
+        ) from error
     finally:
         await engine.dispose()
 
 
 async def _is_at(connection: AsyncConnection, package: str, head: str | None) -> bool:
     schema = schema_of(package)
-    current = await current_revision(connection, schema)
+    current = await current_revisions(connection, schema)
     await connection.rollback()
-    if current is not None and current not in read_revisions(package):
+    known = read_revisions(package)
+    unknown = [each for each in current if each not in known]
+    if unknown:
         raise SchemaNewerThanCodeError(
-            f"schema {schema} stands at revision {current}, which this version of {package} does not know; "
+            f"schema {schema} stands at revision {unknown[0]}, which this version of {package} does not know; "
             "start the version that migrated it, or a newer one"
         )
-    return current == head
+    return current == ([] if head is None else [head])
 
 
 def lock_number(package: str) -> int:
@@ -223,13 +247,6 @@ def _config(package: str, *, output: io.StringIO | None = None) -> "Config":
     config.set_main_option("file_template", _FILE_TEMPLATE)
     config.set_main_option("timezone", "UTC")
     config.set_main_option("path_separator", "os")
-    if shutil.which("ruff"):  # a developer's machine, the only place where versions are written
-        config.set_section_option("post_write_hooks", "hooks", "format")
-        config.set_section_option("post_write_hooks", "format.type", "exec")
-        config.set_section_option("post_write_hooks", "format.executable", "ruff")
-        config.set_section_option(
-            "post_write_hooks", "format.options", "format --quiet REVISION_SCRIPT_FILENAME"
-        )
     return config
 
 

@@ -79,13 +79,18 @@ async def current_revision(connection: AsyncConnection, schema: str) -> str | No
 
     Raises `MigrationError` when it stands on several.
     """
-    table = connection.dialect.identifier_preparer.quote(schema) + ".alembic_version"
-    if await connection.scalar(text("SELECT to_regclass(:name)::text"), {"name": table}) is None:
-        return None
-    statement = text(f"SELECT version_num FROM {table} ORDER BY 1")  # noqa: S608  the name is quoted
-    found = list(await connection.scalars(statement))
+    found = await current_revisions(connection, schema)
     if len(found) > 1:
         raise MigrationError(
             f"schema {schema} stands on several revisions ({', '.join(found)}); merge the branches"
         )
     return found[0] if found else None
+
+
+async def current_revisions(connection: AsyncConnection, schema: str) -> list[str]:
+    """Return the revisions of a schema in the database: several when branches were migrated and not yet merged."""
+    table = connection.dialect.identifier_preparer.quote(schema) + ".alembic_version"
+    if await connection.scalar(text("SELECT to_regclass(:name)::text"), {"name": table}) is None:
+        return []
+    statement = text(f"SELECT version_num FROM {table} ORDER BY 1")  # noqa: S608  the name is quoted
+    return list(await connection.scalars(statement))

@@ -3,14 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, cast, delete, func, select, true
+from sqlalchemy import ColumnElement, Text, and_, delete, func, select, true
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.flags.models import Definition, Environment, Flag
-from undercroft.flags.schemas.names import JsonObject
+from undercroft.flags.schemas.names import FlagState, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,11 @@ class Placed:
     def written(self) -> JsonObject:
         """The definition as somebody wrote it: by rules, or in flagd's language."""
         return self.content if self.source is None else self.source
+
+    @property
+    def state(self) -> FlagState:
+        """Whether it is on."""
+        return cast("FlagState", self.content["state"])  # as validated
 
 
 class DefinitionRepository:
@@ -67,7 +74,7 @@ class DefinitionRepository:
 
     async def referring(self, environment_id: UUID, segments: Collection[str]) -> Mapping[str, Placed]:
         """Return the definitions that refer to one of these segments, those of archived flags too."""
-        wanted = cast(list(segments), ARRAY(Text))
+        wanted = sql_cast(list(segments), ARRAY(Text))
         return await self._by_key(environment_id, Definition.segments.overlap(wanted))
 
     async def _by_key(self, environment_id: UUID, condition: ColumnElement[bool]) -> Mapping[str, Placed]:
@@ -117,7 +124,7 @@ class DefinitionRepository:
                 "position": statement.excluded.position,
                 "content": statement.excluded.content,
                 "source": statement.excluded.source,
-                "is_enabled": statement.excluded.is_enabled,
+                "state": statement.excluded.state,
                 "requires": statement.excluded.requires,
                 "segments": statement.excluded.segments,
                 "revision": statement.excluded.revision,
@@ -131,7 +138,7 @@ class DefinitionRepository:
                 "position": each.position,
                 "content": each.content,
                 "source": each.source,
-                "is_enabled": each.content.get("state") == "ENABLED",
+                "state": each.state,
                 "requires": list(each.requires),
                 "segments": list(each.segments),
                 "revision": each.revision,

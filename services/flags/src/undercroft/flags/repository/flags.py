@@ -3,18 +3,17 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, false, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import JSON, ColumnElement, exists, false, func, or_, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import with_expression
 
 from undercroft.flags.errors import FlagExistsError, FlagNotFoundError
 from undercroft.flags.models import Definition, Environment, Flag
 from undercroft.flags.repository.revisions import Revision, next_revision
 from undercroft.flags.repository.usage import is_unused_since
-from undercroft.flags.schemas.names import FlagType, JsonObject
+from undercroft.flags.schemas.names import FlagState, FlagType, JsonObject
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.pagination import Page, PageParams
 
@@ -34,21 +33,40 @@ class NewFlag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagFilter:
-    """Which flags a list shows; None for what does not matter.
+    """Which flags to list; None for what does not matter. ``state`` is that in the environment, or in any.
 
-    ``state`` is that in ``environment``. Stale is what has expired, or was not evaluated since ``unused_since``.
+    Stale is what has expired, or is not evaluated any more.
     """
 
-    is_archived: bool
-    tags: tuple[str, ...]
-    owner: str | None
-    text: str | None
-    type: FlagType | None
-    environment: str | None
-    state: Literal["ENABLED", "DISABLED"] | None
-    is_stale: bool | None
-    now: datetime
-    unused_since: datetime
+    is_archived: bool = False
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+    text: str | None = None
+    type: FlagType | None = None
+    environment: str | None = None
+    state: FlagState | None = None
+    is_stale: bool | None = None
+
+
+# The definitions of archived flags are kept and never shown.
+_STATES = (
+    select(
+        func.coalesce(
+            func.json_object_agg(
+                Environment.key, aggregate_order_by(Definition.state, Environment.id), type_=JSON
+            ),
+            text("'{}'::json"),
+        )
+    )
+    .where(
+        Definition.flag_id == Flag.id,
+        Definition.environment_id == Environment.id,
+        Flag.archived_at.is_(None),
+    )
+    .correlate(Flag)
+    .scalar_subquery()
+)
+_WITH_STATES = select(Flag).options(with_expression(Flag.states, _STATES))
 
 
 class FlagRepository:
@@ -58,8 +76,11 @@ class FlagRepository:
         self._session = session
 
     async def get(self, key: str) -> Flag:
-        """Return a flag, an archived one too; raises `FlagNotFoundError`."""
-        return self._found(await self._session.scalar(select(Flag).where(Flag.key == key)))
+        """Return a flag with its states, an archived one too; raises `FlagNotFoundError`."""
+        statement = _WITH_STATES.where(Flag.key == key)
+        return self._found(
+            await self._session.scalar(statement, execution_options={"populate_existing": True})
+        )
 
     async def get_locked(self, key: str, *, is_shared: bool = False) -> Flag:
         """Return a flag that nobody else changes until this transaction ends.
@@ -71,10 +92,10 @@ class FlagRepository:
             await self._session.scalar(statement, execution_options={"populate_existing": True})
         )
 
-    async def list(self, page: PageParams, wanted: FlagFilter) -> Page[Flag]:
-        """Return a page of flags in the order they were created."""
-        conditions = list(_conditions(wanted))
-        return await page.fetch(self._session, select(Flag).where(*conditions), Flag.id)
+    async def list(self, page: PageParams, wanted: FlagFilter, *, unused_since: datetime) -> Page[Flag]:
+        """Return a page of flags with their states in the order they were created."""
+        conditions = list(_conditions(wanted, unused_since))
+        return await page.fetch(self._session, _WITH_STATES.where(*conditions), Flag.id)
 
     async def lock(self, keys: Collection[str]) -> Mapping[str, Flag]:
         """Lock the flags of these keys and return those that exist."""
@@ -94,13 +115,12 @@ class FlagRepository:
         return await self._session.scalar(select(func.count()).select_from(Flag)) or 0
 
     async def add(self, new: NewFlag) -> Flag:
-        """Insert a flag; raises `FlagExistsError` when its key is taken."""
+        """Insert a flag and return it; raises `FlagExistsError` when its key is taken."""
         statement = insert(Flag).values(self._row(new, await self.draw()))
         statement = statement.on_conflict_do_nothing(index_elements=["key"])
-        added: Flag | None = await self._session.scalar(statement.returning(Flag))
-        if added is None:
+        if await self._session.scalar(statement.returning(Flag.id)) is None:
             raise FlagExistsError(f"There is already a flag {new.key}, perhaps an archived one.")
-        return added
+        return await self.get(new.key)
 
     async def add_missing(self, flags: Iterable[NewFlag]) -> None:
         """Insert those flags whose key nobody has yet."""
@@ -138,7 +158,7 @@ class FlagRepository:
         return flag
 
 
-def _conditions(wanted: FlagFilter) -> Iterator[ColumnElement[bool]]:
+def _conditions(wanted: FlagFilter, unused_since: datetime) -> Iterator[ColumnElement[bool]]:
     yield Flag.archived_at.is_not(None) if wanted.is_archived else Flag.archived_at.is_(None)
     if wanted.tags:
         yield Flag.tags.contains(list(wanted.tags))
@@ -151,18 +171,19 @@ def _conditions(wanted: FlagFilter) -> Iterator[ColumnElement[bool]]:
             Flag.key.icontains(wanted.text, autoescape=True),
             Flag.description.icontains(wanted.text, autoescape=True),
         )
-    if wanted.environment is not None:
-        yield Flag.id.in_(_defined(wanted.environment, wanted.state))
+    if wanted.environment is not None or wanted.state is not None:
+        yield _is_defined(wanted.environment, wanted.state)
     if wanted.is_stale is not None:
-        has_expired = func.coalesce(Flag.expires_at <= wanted.now, false())
-        is_stale = or_(has_expired, is_unused_since(wanted.unused_since))
+        has_expired = func.coalesce(Flag.expires_at <= func.now(), false())
+        is_stale = or_(has_expired, is_unused_since(unused_since))
         yield is_stale if wanted.is_stale else ~is_stale
 
 
-def _defined(environment: str, state: str | None) -> Select[UUID]:
-    statement = (
-        select(Definition.flag_id)
-        .join(Environment, Environment.id == Definition.environment_id)
-        .where(Environment.key == environment)
-    )
-    return statement if state is None else statement.where(Definition.is_enabled.is_(state == "ENABLED"))
+def _is_defined(environment: str | None, state: FlagState | None) -> ColumnElement[bool]:
+    conditions = [Definition.flag_id == Flag.id]
+    if environment is not None:
+        conditions.append(Definition.environment_id == Environment.id)
+        conditions.append(Environment.key == environment)
+    if state is not None:
+        conditions.append(Definition.state == state)
+    return exists().where(*conditions)

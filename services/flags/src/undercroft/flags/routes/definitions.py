@@ -73,7 +73,7 @@ DefinitionBody = Annotated[
 
 
 @router.get("/{environment}", response_model=JsonObject)
-async def get_definition(
+async def get_flag_definition(
     _: ReaderDep, key: str, environment: str, definitions: DefinitionServiceDep
 ) -> JsonResponse:
     """Return what the flag means in the environment."""
@@ -82,7 +82,7 @@ async def get_definition(
 
 
 @router.put("/{environment}", response_model=JsonObject, dependencies=[FollowCommit])
-async def put_definition(
+async def put_flag_definition(
     _: WriterDep,
     key: str,
     environment: str,
@@ -96,7 +96,7 @@ async def put_definition(
 
 
 @router.post("/{environment}/explain")
-async def explain_evaluation(
+async def explain_flag_evaluation(
     _: ReaderDep, key: str, environment: str, request: ExplainRequest, explanations: ExplanationServiceDep
 ) -> Explanation:
     """Evaluate the flag and tell why: each prerequisite, rule and condition, what was found and what was hashed."""

@@ -22,14 +22,16 @@ DocumentBody = Annotated[
 
 
 @router.get("", response_model=JsonObject)
-async def get_document(_: ReaderDep, environment: str, documents: DocumentServiceDep) -> JsonResponse:
+async def export_flagd_document(
+    _: ReaderDep, environment: str, documents: DocumentServiceDep
+) -> JsonResponse:
     """Export the environment in flagd's format, as it was imported."""
     document = await documents.get(environment)
     return JsonResponse(document.content, headers={"ETag": document.etag})
 
 
 @router.put("", dependencies=[FollowCommit])
-async def put_document(
+async def import_flagd_document(
     _: WriterDep,
     environment: str,
     document: DocumentBody,

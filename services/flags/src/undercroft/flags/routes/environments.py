@@ -10,9 +10,14 @@ from undercroft.flags.dependencies import (
     WriterDep,
 )
 from undercroft.flags.models import Environment
-from undercroft.flags.schemas.environments import EnvironmentCreate, EnvironmentRead, EnvironmentUpdate
+from undercroft.flags.schemas.environments import (
+    EnvironmentCreate,
+    EnvironmentPage,
+    EnvironmentRead,
+    EnvironmentUpdate,
+)
 from undercroft.shared.idempotency import ServiceRoute
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import IfMatch, etag_for
 
 router = APIRouter(prefix="/v1/environments", tags=["environments"], route_class=ServiceRoute)
@@ -21,9 +26,9 @@ router = APIRouter(prefix="/v1/environments", tags=["environments"], route_class
 @router.get("")
 async def list_environments(
     _: ReaderDep, page: PageParamsDep, repositories: RepositoriesDep
-) -> Page[EnvironmentRead]:
+) -> EnvironmentPage:
     """List the environments in the order they were created."""
-    return (await repositories.environments.list(page)).of(EnvironmentRead)
+    return EnvironmentPage.of(await repositories.environments.list(page))
 
 
 @router.post("", status_code=201, dependencies=[FollowCommit])

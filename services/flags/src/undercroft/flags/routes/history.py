@@ -5,16 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from undercroft.flags.dependencies import FollowCommit, HistoryServiceDep, ReaderDep, WriterDep
-from undercroft.flags.schemas.changes import ChangeRead, RestoreResult
+from undercroft.flags.schemas.changes import ChangePage, RestoreResult
 from undercroft.shared.idempotency import ServiceRoute
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import IfMatch
 
 router = APIRouter(prefix="/v1/flags/{key}/history", tags=["history"], route_class=ServiceRoute)
 
 
 @router.get("", response_model_exclude_unset=True)
-async def list_changes(
+async def list_flag_changes(
     _: ReaderDep,
     key: str,
     page: PageParamsDep,
@@ -22,13 +22,13 @@ async def list_changes(
     environment: Annotated[
         str | None, Query(description="Only what was changed in this environment.")
     ] = None,
-) -> Page[ChangeRead]:
+) -> ChangePage:
     """List every change of the flag and of its definitions, the newest first, each as a JSON Patch."""
     return await history.of_flag(key, page, environment=environment)
 
 
 @router.post("/{revision}/restore", dependencies=[FollowCommit], response_model_exclude_unset=True)
-async def restore_revision(
+async def restore_flag_revision(
     _: WriterDep, key: str, revision: int, history: HistoryServiceDep, if_match: IfMatch = None
 ) -> RestoreResult:
     """Make the flag, or its definition in the environment that was changed, what it was after that change.

@@ -23,7 +23,7 @@ ExportBody = Annotated[
 
 
 @router.post("/unleash", dependencies=[FollowCommit])
-async def import_unleash(
+async def import_unleash_export(
     _: WriterDep,
     export: ExportBody,
     imports: UnleashImportServiceDep,

@@ -13,7 +13,7 @@ router = APIRouter(
 
 
 @router.post("", dependencies=[FollowCommit], response_model_exclude_unset=True)
-async def promote(
+async def promote_definitions(
     _: WriterDep,
     environment: str,
     wanted: PromotionCreate,

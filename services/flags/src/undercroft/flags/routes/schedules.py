@@ -6,10 +6,16 @@ from fastapi import APIRouter, Query, Response
 
 from undercroft.flags.dependencies import ReaderDep, ScheduleServiceDep, WriterDep
 from undercroft.flags.models import Schedule
-from undercroft.flags.schemas.schedules import ScheduleCreate, ScheduleId, ScheduleRead, ScheduleStatus
+from undercroft.flags.schemas.schedules import (
+    ScheduleCreate,
+    ScheduleId,
+    SchedulePage,
+    ScheduleRead,
+    ScheduleStatus,
+)
 from undercroft.flags.service.schedules import Place
 from undercroft.shared.idempotency import ServiceRoute
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 
 router = APIRouter(
     prefix="/v1/flags/{key}/environments/{environment}/schedules",
@@ -26,10 +32,10 @@ async def list_schedules(
     page: PageParamsDep,
     schedules: ScheduleServiceDep,
     status: Annotated[ScheduleStatus | None, Query(description="Only those in this state.")] = None,
-) -> Page[ScheduleRead]:
+) -> SchedulePage:
     """List the schedules of the flag in the environment, the newest first, finished ones too."""
     found = await schedules.list(Place(key, environment), page, status=status)
-    return Page[ScheduleRead](items=[_shown(each) for each in found.items], next_cursor=found.next_cursor)
+    return SchedulePage(items=[_shown(each) for each in found.items], next_cursor=found.next_cursor)
 
 
 @router.post("", status_code=201)

@@ -11,28 +11,27 @@ from undercroft.flags.dependencies import (
     WriterDep,
 )
 from undercroft.flags.models import Segment
-from undercroft.flags.schemas.changes import ChangeRead, RestoreResult
+from undercroft.flags.schemas.changes import ChangePage, RestoreResult
 from undercroft.flags.schemas.segments import (
     SegmentCreate,
+    SegmentPage,
     SegmentRead,
     SegmentUpdate,
     SegmentUse,
     SegmentUses,
 )
 from undercroft.shared.idempotency import ServiceRoute
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import IfMatch, etag_for
 
 router = APIRouter(prefix="/v1/segments", tags=["segments"], route_class=ServiceRoute)
 
 
 @router.get("")
-async def list_segments(
-    _: ReaderDep, page: PageParamsDep, repositories: RepositoriesDep
-) -> Page[SegmentRead]:
+async def list_segments(_: ReaderDep, page: PageParamsDep, repositories: RepositoriesDep) -> SegmentPage:
     """List the segments in the order they were created."""
     found = await repositories.segments.list(page)
-    return Page[SegmentRead](items=[_shown(each) for each in found.items], next_cursor=found.next_cursor)
+    return SegmentPage(items=[_shown(each) for each in found.items], next_cursor=found.next_cursor)
 
 
 @router.post("", status_code=201, dependencies=[FollowCommit])
@@ -75,7 +74,7 @@ async def delete_segment(
 
 
 @router.get("/{key}/uses")
-async def list_uses(_: ReaderDep, key: str, segments: SegmentServiceDep) -> SegmentUses:
+async def list_segment_uses(_: ReaderDep, key: str, segments: SegmentServiceDep) -> SegmentUses:
     """Tell which flags, where, and which other segments refer to the segment."""
     uses = await segments.uses(key)
     flags = [SegmentUse(flag=flag, environment=environment) for environment, flag in uses.flags]
@@ -85,7 +84,7 @@ async def list_uses(_: ReaderDep, key: str, segments: SegmentServiceDep) -> Segm
 @router.get("/{key}/history", response_model_exclude_unset=True)
 async def list_segment_changes(
     _: ReaderDep, key: str, page: PageParamsDep, history: HistoryServiceDep
-) -> Page[ChangeRead]:
+) -> ChangePage:
     """List every change of the segment, the newest first, each as a JSON Patch."""
     return await history.of_segment(key, page)
 
@@ -93,7 +92,7 @@ async def list_segment_changes(
 @router.post(
     "/{key}/history/{revision}/restore", dependencies=[FollowCommit], response_model_exclude_unset=True
 )
-async def restore_segment(
+async def restore_segment_revision(
     _: WriterDep, key: str, revision: int, history: HistoryServiceDep, if_match: IfMatch = None
 ) -> RestoreResult:
     """Make the segment what it was after that change; a deleted one comes back."""

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/flags/{key}/usage", tags=["usage"], route_class=S
 
 
 @router.get("")
-async def get_usage(
+async def get_flag_usage(
     *,
     _: ReaderDep,
     key: str,

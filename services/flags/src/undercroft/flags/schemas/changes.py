@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue
 
 from undercroft.flags.schemas.names import ChangeOrigin
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import Timestamp, WireModel
 
 
@@ -32,6 +33,10 @@ class ChangeRead(WireModel):
     diff: list[PatchOperation] = Field(
         description="From the state before to the state after; `value` is absent in a removal."
     )
+
+
+class ChangePage(Page[ChangeRead]):
+    """Some changes and where the list goes on."""
 
 
 class RestoreResult(WireModel):

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from undercroft.flags.schemas.names import Description, EnvironmentKey, Name
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 
@@ -36,6 +37,10 @@ class EnvironmentRead(WireModel):
     version: int
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class EnvironmentPage(Page[EnvironmentRead]):
+    """Some environments and where the list goes on."""
 
 
 class DocumentResult(WireModel):

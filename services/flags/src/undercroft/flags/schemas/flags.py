@@ -5,8 +5,18 @@ from uuid import UUID
 
 from pydantic import Field
 
-from undercroft.flags.schemas.names import Description, FlagKey, FlagType, JsonObject, Name, Tags, Variants
+from undercroft.flags.schemas.names import (
+    Description,
+    FlagKey,
+    FlagState,
+    FlagType,
+    JsonObject,
+    Name,
+    Tags,
+    Variants,
+)
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 StaleReason: TypeAlias = Literal["expired", "unused"]
@@ -50,6 +60,9 @@ class FlagRead(WireModel):
     owner: str | None
     tags: list[str]
     variants: JsonObject
+    states: dict[str, FlagState] = Field(
+        description="By the keys of the environments that define it: its state there. The ETag does not cover it."
+    )
     archived_at: Timestamp | None
     expires_at: Timestamp | None
     last_evaluated_at: Timestamp | None = Field(description="To the minute, in any environment.")
@@ -60,12 +73,16 @@ class FlagRead(WireModel):
     updated_at: Timestamp
 
 
+class FlagPage(Page[FlagRead]):
+    """Some flags and where the list goes on."""
+
+
 class StateChange(RequestModel):
     """The state of one flag in one environment."""
 
     flag: str
     environment: str
-    state: Literal["ENABLED", "DISABLED"]
+    state: FlagState
     if_match: str | None = Field(
         None, description="The definition's ETag, as it was read.", examples=['"1024"']
     )
@@ -82,7 +99,7 @@ class StateChanged(WireModel):
 
     flag: str
     environment: str
-    state: Literal["ENABLED", "DISABLED"]
+    state: FlagState
     etag: str
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, StringConstraints
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 FlagType: TypeAlias = Literal["boolean", "string", "number", "object"]
+FlagState: TypeAlias = Literal["ENABLED", "DISABLED"]
 ChangeOrigin: TypeAlias = Literal["edit", "bulk", "import", "promotion", "restore", "schedule"]
 
 EnvironmentKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9\-_.]{0,127}$")]

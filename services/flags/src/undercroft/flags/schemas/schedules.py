@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from undercroft.flags.domain.rules import MAX_ATTRIBUTE_LENGTH
 from undercroft.flags.schemas.names import JsonObject, Name
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 ScheduleId = Annotated[UUID, IdOf("sch")]
@@ -66,6 +67,22 @@ class ScheduleCreate(RequestModel):
         return self
 
 
+class RampStepRead(WireModel):
+    """From a time on, a percentage."""
+
+    at: Timestamp
+    percentage: float
+
+
+class RampRead(WireModel):
+    """A rule whose rollout grows."""
+
+    rule: str
+    variant: str
+    bucket_by: str | None = None
+    steps: list[RampStepRead]
+
+
 class ScheduleRead(WireModel):
     """A schedule and how far it has come. It stays after its end; `failure` tells why it could not go on."""
 
@@ -74,9 +91,13 @@ class ScheduleRead(WireModel):
     author: str
     at: Timestamp | None = None
     change: JsonObject | None = None
-    ramp: Ramp | None = None
+    ramp: RampRead | None = None
     next_at: Timestamp | None
     steps_done: int
     failure: JsonObject | None = Field(description="`code` and `detail`, perhaps `errors` with pointers.")
     created_at: Timestamp
     finished_at: Timestamp | None
+
+
+class SchedulePage(Page[ScheduleRead]):
+    """Some schedules and where the list goes on."""

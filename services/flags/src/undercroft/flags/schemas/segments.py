@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 from undercroft.flags.domain.rules import MAX_CONDITIONS
 from undercroft.flags.schemas.names import Description, EnvironmentKey, Name
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 _EXAMPLE: Final[list[Any]] = [  # JSON
@@ -52,6 +53,10 @@ class SegmentRead(WireModel):
     conditions: list[JsonValue]
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class SegmentPage(Page[SegmentRead]):
+    """Some segments and where the list goes on."""
 
 
 class SegmentUse(WireModel):

@@ -1,14 +1,13 @@
 """Reading flags with what is known about their use."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from undercroft.flags.models import Flag
 from undercroft.flags.repository.flags import FlagFilter
-from undercroft.flags.schemas.flags import FlagRead, StaleReason
+from undercroft.flags.schemas.flags import FlagPage, FlagRead, StaleReason
 from undercroft.flags.service.work import Repositories
-from undercroft.shared.pagination import Page, PageParams
+from undercroft.shared.pagination import PageParams
 
 
 class FlagReader:
@@ -18,15 +17,11 @@ class FlagReader:
         self._repositories = repositories
         self._stale_after = stale_after
 
-    async def list(self, page: PageParams, wanted: FlagFilter) -> Page[FlagRead]:
+    async def list(self, page: PageParams, wanted: FlagFilter) -> FlagPage:
         """Return a page of flags in the order they were created."""
-        if wanted.environment is not None:
-            await self._repositories.environments.get(wanted.environment)
-        unused_since = wanted.now - self._stale_after
-        found = await self._repositories.flags.list(page, replace(wanted, unused_since=unused_since))
-        return Page[FlagRead](
-            items=[*await self._shown(found.items, wanted.now)], next_cursor=found.next_cursor
-        )
+        now = datetime.now(UTC)
+        found = await self._repositories.flags.list(page, wanted, unused_since=now - self._stale_after)
+        return FlagPage(items=[*await self._shown(found.items, now)], next_cursor=found.next_cursor)
 
     async def show(self, flag: Flag) -> FlagRead:
         """Show one flag."""
@@ -44,6 +39,7 @@ class FlagReader:
                 owner=flag.owner,
                 tags=flag.tags,
                 variants=flag.variants,
+                states=flag.states,
                 archived_at=flag.archived_at,
                 expires_at=flag.expires_at,
                 last_evaluated_at=last.get(flag.id),

@@ -87,7 +87,7 @@ class FlagService:
             await self._changes.add(
                 self._author, [NewChange(flag_id=flag.id, before=before, after=attributes_of(flag))]
             )
-        return flag
+        return await self._flags.get(key)
 
     async def archive(self, key: str, *, if_match: str | None) -> None:
         """Take a flag out of every environment; archiving it again changes nothing."""

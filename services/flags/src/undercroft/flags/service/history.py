@@ -9,7 +9,7 @@ from undercroft.flags.domain.json_patch import difference
 from undercroft.flags.errors import FlagArchivedError
 from undercroft.flags.models import Change, Flag
 from undercroft.flags.repository.changes import Author
-from undercroft.flags.schemas.changes import ChangeRead, PatchOperation, RestoreResult
+from undercroft.flags.schemas.changes import ChangePage, ChangeRead, PatchOperation, RestoreResult
 from undercroft.flags.schemas.flags import FlagUpdate
 from undercroft.flags.schemas.names import JsonObject
 from undercroft.flags.schemas.segments import SegmentCreate, SegmentUpdate
@@ -33,12 +33,12 @@ class HistoryService:
         self._segments = SegmentService(repositories, author=restoring, limits=limits)
         self._writer = DefinitionWriter(repositories, restoring)
 
-    async def of_flag(self, key: str, page: PageParams, *, environment: str | None) -> Page[ChangeRead]:
+    async def of_flag(self, key: str, page: PageParams, *, environment: str | None) -> ChangePage:
         """Return a page of what was changed about a flag, the newest first."""
         flag = await self._repositories.flags.get(key)
         return _shown(await self._repositories.changes.of_flag(flag.id, page, environment=environment))
 
-    async def of_segment(self, key: str, page: PageParams) -> Page[ChangeRead]:
+    async def of_segment(self, key: str, page: PageParams) -> ChangePage:
         """Return a page of what was changed about a segment, a deleted one too, the newest first."""
         found = await self._repositories.changes.of_segment(key, page)
         if not found.items:
@@ -108,8 +108,8 @@ def shown(change: Change) -> ChangeRead:
     )
 
 
-def _shown(page: Page[Change]) -> Page[ChangeRead]:
-    return Page[ChangeRead](items=[shown(change) for change in page.items], next_cursor=page.next_cursor)
+def _shown(page: Page[Change]) -> ChangePage:
+    return ChangePage(items=[shown(change) for change in page.items], next_cursor=page.next_cursor)
 
 
 def _result(revision: int, before: Change | None, after: Change | None) -> RestoreResult:

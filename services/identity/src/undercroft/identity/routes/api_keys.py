@@ -17,6 +17,7 @@ from undercroft.identity.models import ApiKey
 from undercroft.identity.schemas.api_keys import (
     ApiKeyCreate,
     ApiKeyId,
+    ApiKeyPage,
     ApiKeyRead,
     ApiKeyRotate,
     ApiKeyUpdate,
@@ -25,19 +26,22 @@ from undercroft.identity.schemas.api_keys import (
 from undercroft.identity.service.api_keys import MintedKey
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.ids import TypeId
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import etag_for
 
 AdmitOwner: TypeAlias = Callable[..., Awaitable[KeyOwner]]
 
 
-def api_key_router(prefix: str, *, read: AdmitOwner, write: AdmitOwner) -> APIRouter:
-    """Return the routes of one kind of owner; `read` and `write` admit the caller and name the owner."""
+def api_key_router(prefix: str, *, kind: str, read: AdmitOwner, write: AdmitOwner) -> APIRouter:
+    """Return the routes of one kind of owner; `read` and `write` admit the caller and name the owner.
+
+    The kind tells apart in the API's document what would have the same names.
+    """
     router = APIRouter(prefix=prefix, tags=["API keys"], route_class=ServiceRoute)
     reader = Annotated[KeyOwner, Depends(read)]
     writer = Annotated[KeyOwner, Depends(write)]
 
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, name=f"create_{kind}_api_key")
     async def create_api_key(
         body: ApiKeyCreate, owner: writer, service: ApiKeyServiceDep, request: Request, response: Response
     ) -> ApiKeyWithSecret:
@@ -46,21 +50,19 @@ def api_key_router(prefix: str, *, read: AdmitOwner, write: AdmitOwner) -> APIRo
         response.headers["Location"] = f"{request.url.path}/{TypeId('key', read.id)}"
         return read
 
-    @router.get("")
-    async def list_api_keys(
-        owner: reader, service: ApiKeyServiceDep, page: PageParamsDep
-    ) -> Page[ApiKeyRead]:
+    @router.get("", name=f"list_{kind}_api_keys")
+    async def list_api_keys(owner: reader, service: ApiKeyServiceDep, page: PageParamsDep) -> ApiKeyPage:
         """List API keys, oldest first."""
-        return (await service.list(page, owner=owner)).of(ApiKeyRead)
+        return ApiKeyPage.of(await service.list(page, owner=owner))
 
-    @router.get("/{key_id}")
+    @router.get("/{key_id}", name=f"get_{kind}_api_key")
     async def get_api_key(
         key_id: ApiKeyId, owner: reader, service: ApiKeyServiceDep, response: Response
     ) -> ApiKeyRead:
         """Read an API key."""
         return _show(await service.get(key_id, owner=owner), response)
 
-    @router.patch("/{key_id}")
+    @router.patch("/{key_id}", name=f"update_{kind}_api_key")
     async def update_api_key(
         key_id: ApiKeyId,
         body: ApiKeyUpdate,
@@ -73,7 +75,7 @@ def api_key_router(prefix: str, *, read: AdmitOwner, write: AdmitOwner) -> APIRo
         """Change an API key; members that are absent stay as they are. Its secret stays."""
         return _show(await service.update(key_id, body, owner=owner, if_match=if_match), response)
 
-    @router.post("/{key_id}/rotate")
+    @router.post("/{key_id}/rotate", name=f"rotate_{kind}_api_key")
     async def rotate_api_key(
         key_id: ApiKeyId,
         body: ApiKeyRotate,
@@ -86,7 +88,7 @@ def api_key_router(prefix: str, *, read: AdmitOwner, write: AdmitOwner) -> APIRo
         """Replace an API key's secret. The old one works until the grace ends."""
         return _show_secret(await service.rotate(key_id, body, owner=owner, if_match=if_match), response)
 
-    @router.delete("/{key_id}", status_code=204)
+    @router.delete("/{key_id}", status_code=204, name=f"revoke_{kind}_api_key")
     async def revoke_api_key(
         key_id: ApiKeyId, owner: writer, service: ApiKeyServiceDep, if_match: IfMatch = None
     ) -> None:
@@ -109,7 +111,8 @@ def _show_secret(minted: MintedKey, response: Response) -> ApiKeyWithSecret:
 
 organization_router = api_key_router(
     "/v1/organizations/{organization_id}/api-keys",
+    kind="organization",
     read=organization_keys_for_reading,
     write=organization_keys_for_writing,
 )
-operator_router = api_key_router("/v1/api-keys", read=operator_keys, write=operator_keys)
+operator_router = api_key_router("/v1/api-keys", kind="operator", read=operator_keys, write=operator_keys)

@@ -7,12 +7,13 @@ from undercroft.identity.models import Organization
 from undercroft.identity.schemas.organizations import (
     OrganizationCreate,
     OrganizationId,
+    OrganizationPage,
     OrganizationRead,
     OrganizationUpdate,
 )
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.ids import TypeId
-from undercroft.shared.pagination import Page, PageParamsDep
+from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import etag_for
 
 router = APIRouter(prefix="/v1/organizations", tags=["organizations"], route_class=ServiceRoute)
@@ -33,9 +34,9 @@ async def list_organizations(
     principal: Reader,
     service: OrganizationServiceDep,
     page: PageParamsDep,
-) -> Page[OrganizationRead]:
+) -> OrganizationPage:
     """List the organizations that you may see, oldest first."""
-    return (await service.list(page, principal=principal)).of(OrganizationRead)
+    return OrganizationPage.of(await service.list(page, principal=principal))
 
 
 @router.get("/{organization_id}")

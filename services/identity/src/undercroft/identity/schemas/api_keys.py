@@ -10,6 +10,7 @@ from undercroft.identity.domain import normalise_network, unique
 from undercroft.identity.schemas.organizations import Name, OrganizationId
 from undercroft.shared.auth import Scope
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 ApiKeyId = Annotated[UUID, IdOf("key")]
@@ -71,6 +72,7 @@ class ApiKeyRead(WireModel):
     environment: str | None
     allowed_cidrs: list[str]
     expires_at: Timestamp | None
+    secret_created_at: Timestamp = Field(description="When it was created or last rotated.")
     previous_expires_at: Timestamp | None = Field(
         description="After a rotation: when the old secret stops working."
     )
@@ -78,6 +80,10 @@ class ApiKeyRead(WireModel):
     created_by: str
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class ApiKeyPage(Page[ApiKeyRead]):
+    """Some API keys and where the list goes on."""
 
 
 class ApiKeyWithSecret(ApiKeyRead):

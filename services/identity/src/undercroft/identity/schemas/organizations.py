@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from undercroft.shared.ids import IdOf
+from undercroft.shared.pagination import Page
 from undercroft.shared.serialization import RequestModel, Timestamp, WireModel
 
 OrganizationId = Annotated[UUID, IdOf("org")]
@@ -37,3 +38,7 @@ class OrganizationRead(WireModel):
     external_key: str | None
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class OrganizationPage(Page[OrganizationRead]):
+    """Some organizations and where the list goes on."""

@@ -122,10 +122,11 @@ class ApiKeyService:
         _require_held(key.scopes, owner)
         _require_environment_held(key.environment, owner)
         token = mint_token(self._policy.mode, key.id)
+        now = self._clock()
         graced = how.grace_seconds > 0
         key.previous_secret_hash = key.secret_hash if graced else None
-        key.previous_expires_at = self._clock() + timedelta(seconds=how.grace_seconds) if graced else None
-        key.secret_hash = token.secret_hash
+        key.previous_expires_at = now + timedelta(seconds=how.grace_seconds) if graced else None
+        key.secret_hash, key.secret_created_at = token.secret_hash, now
         key.mode = self._policy.mode
         await self._save("rotated", key, owner)
         return MintedKey(key, token.text)

@@ -55,7 +55,8 @@ class OperatorKeyService:
             return True
         if key.secret_hash == token.secret_hash and key.previous_secret_hash is None:
             return False
-        key.secret_hash = token.secret_hash
+        if key.secret_hash != token.secret_hash:
+            key.secret_hash, key.secret_created_at = token.secret_hash, self._clock()
         key.previous_secret_hash = key.previous_expires_at = None
         key.revision += 1
         key.updated_at = self._clock()

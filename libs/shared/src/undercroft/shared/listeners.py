@@ -4,20 +4,31 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
-from undercroft.launcher.errors import ListenError
-
-BACKLOG = 2048
+BACKLOG: Final = 2048
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+class ListenError(Exception):
+    """The address cannot be listened on; the message is one line that says what to do."""
+
+
+class Names(NamedTuple):
+    """What the user knows the host and the port by: options, or settings."""
+
+    host: str
+    port: str
+
+
+def listen(host: str, port: int, *, names: Names) -> list[socket.socket]:
     """Listen on every address of a host name; port 0 takes any free one.
 
-    Clients that come before the platform is ready wait in the backlog. Raises `ListenError`.
+    Clients that come before anything is served wait in the backlog. Raises `ListenError`, which tells by `names`
+    what to choose otherwise.
     """
     sockets: list[socket.socket] = []
     failure: OSError | None = None
-    for family, address in _addresses(host, port):
+    for family, address in _addresses(host, port, names):
         try:
             sockets.append(_listen(family, address))
         except OSError as error:
@@ -27,7 +38,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
                 break
     if failure is not None and (not sockets or failure.errno == errno.EADDRINUSE):
         close(sockets)
-        raise ListenError(_explain(host, port, failure)) from failure
+        raise ListenError(_explain(host, port, failure, names)) from failure
     return sockets
 
 
@@ -49,13 +60,11 @@ def port_of(sockets: list[socket.socket]) -> int:
     return port
 
 
-def _addresses(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, tuple[str, int]]]:
+def _addresses(host: str, port: int, names: Names) -> Sequence[tuple[socket.AddressFamily, tuple[str, int]]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise ListenError(
-            f"the host {host!r} is not an address of this machine; try --host 127.0.0.1"
-        ) from error
+        raise ListenError(_not_ours(host, names)) from error
     addresses = [(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
     # One free port for all: with port 0 only the first address is taken.
     return list(dict.fromkeys(addresses))[: None if port else 1]
@@ -76,15 +85,22 @@ def _listen(family: socket.AddressFamily, address: tuple[str, int]) -> socket.so
     return listener
 
 
-def _explain(host: str, port: int, error: OSError) -> str:
+def _explain(host: str, port: int, error: OSError, names: Names) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return f"port {port} of {host} is taken: stop what uses it, or choose another one with --port"
-        case errno.EACCES:
-            return f"port {port} of {host} is not allowed for this user: choose one above 1023 with --port"
-        case errno.EADDRNOTAVAIL:
-            return f"the host {host!r} is not an address of this machine; try --host 127.0.0.1"
-        case _:
             return (
-                f"cannot listen on {host} port {port}: {error.strerror}; choose others with --host and --port"
+                f"port {port} of {host} is taken: stop what uses it, or choose another one with {names.port}"
             )
+        case errno.EACCES:
+            return (
+                f"port {port} of {host} is not allowed for this user: choose one above 1023 with {names.port}"
+            )
+        case errno.EADDRNOTAVAIL:
+            return _not_ours(host, names)
+        case _:
+            reason = f"cannot listen on {host} port {port}: {error.strerror}"
+            return f"{reason}; choose others with {names.host} and {names.port}"
+
+
+def _not_ours(host: str, names: Names) -> str:
+    return f"the host {host!r} is not an address of this machine: choose one with {names.host}, such as 127.0.0.1"
