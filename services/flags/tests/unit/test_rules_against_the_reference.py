@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 from unittest.mock import patch
@@ -202,3 +203,15 @@ def test_a_split_behind_a_rollout_reaches_all_its_variants() -> None:
     flags = compile_flag_set(compiled(source, {}))
     seen = [flags.evaluate("flag", {"targetingKey": f"u{n}"}, now=NOW).variant for n in range(2_000)]
     assert abs(seen.count("a") / seen.count("b") - 1) < 0.3
+
+
+def test_the_reference_cannot_load_an_evaluator_with_an_escape_and_we_can() -> None:
+    # It pastes evaluators into JSON text as the replacement of a regular expression.
+    held = [{"operator": "equals", "attribute": "city", "value": "Zürich"}]
+    rule = {"conditions": [{"operator": "in_segment", "value": "one"}], "variant": "a"}
+    source = {"state": "ENABLED", "variants": VARIANTS, "defaultVariant": "c", "rules": [rule]}
+    document = compiled(source, {"one": held})
+    evaluation = compile_flag_set(document).evaluate("flag", {"city": "Zürich"}, now=NOW)
+    assert evaluation.variant == "a"
+    with pytest.raises(re.error, match="bad escape"):
+        ask_reference(document, {"city": "Zürich"})
