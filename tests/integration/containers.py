@@ -65,6 +65,11 @@ def run(
     return done
 
 
+def crowd() -> float:
+    """Return how many times slower others make this machine: what is promised, is for two cores of one's own."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def docker(*arguments: str, is_checked: bool = True, timeout: float = _COMMAND_TIMEOUT_SECONDS) -> str:
     return run(["docker", *arguments], is_checked=is_checked, timeout=timeout).stdout.strip()
 

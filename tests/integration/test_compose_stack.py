@@ -1,14 +1,13 @@
 """What the containers are: small, hardened, apart from each other, and telling what they do."""
 
 import json
-import os
 import re
 import uuid
 
 import httpx
 import pytest
 
-from .containers import CHECKOUT, CONTAINERS, DEPLOYABLES, SERVICES, Stack, docker, run
+from .containers import CHECKOUT, CONTAINERS, DEPLOYABLES, SERVICES, Stack, crowd, docker, run
 
 pytestmark = pytest.mark.docker
 
@@ -24,9 +23,7 @@ def can_connect(stack: Stack, service: str, host: str, port: int) -> bool:
 
 
 def test_all_of_it_is_ready_in_time(stack: Stack) -> None:
-    # Two cores of its own are what is promised for; where others work on them too it may take their share longer.
-    crowd = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert stack.started_seconds < PROMISED_READY_SECONDS * crowd
+    assert stack.started_seconds < PROMISED_READY_SECONDS * crowd()
 
 
 @pytest.mark.parametrize("service", CONTAINERS)

@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 from fastapi import FastAPI
 from pydantic_settings import SettingsConfigDict
@@ -17,12 +19,14 @@ class DoorSettings(ServiceSettings):
 @pytest.fixture
 def graces(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     seen: list[int | None] = []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("DOOR_PORT", str(free.getsockname()[1]))
     monkeypatch.setenv("DOOR_SECRET_KEY", "0" * 32)
     monkeypatch.setattr(command, "configure_logging", lambda **_: None)
     monkeypatch.setattr(
         command._DrainingServer,
         "run",
-        lambda server: seen.append(server.config.timeout_graceful_shutdown),
+        lambda server, sockets: seen.append(server.config.timeout_graceful_shutdown),
     )
     return seen
 
