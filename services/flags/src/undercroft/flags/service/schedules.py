@@ -58,7 +58,7 @@ class ScheduleService:
         async with self._repositories.schedules.rehearse():
             await apply_step(self._repositories, self._author, place, plan, 0)
         return await self._repositories.schedules.add(
-            **ids, author=self._author.actor, plan=plan, next_at=_time_of(plan, 0) or datetime.now(UTC)
+            **ids, author=self._author.actor, plan=plan, next_at=cast("datetime", _time_of(plan, 0))
         )
 
     async def list(self, place: Place, page: PageParams, *, status: ScheduleStatus | None) -> Page[Schedule]:
@@ -156,8 +156,8 @@ async def apply_step(
 def _time_of(plan: JsonObject, step: int) -> datetime | None:
     """Return when a step is due, None after the last one."""
     ramp = plan.get("ramp")
-    times = [each["at"] for each in ramp["steps"]] if isinstance(ramp, dict) else [plan["at"]]  # type: ignore[index,call-overload,union-attr]  # as validated
-    return datetime.fromisoformat(str(times[step])) if step < len(times) else None
+    steps = cast("list[JsonObject]", ramp["steps"]) if isinstance(ramp, dict) else [plan]  # as validated
+    return datetime.fromisoformat(str(steps[step]["at"])) if step < len(steps) else None
 
 
 def _finish(schedule: Schedule, status: ScheduleStatus) -> None:
