@@ -76,3 +76,13 @@ def person(kind: Kind = "user") -> Mapping[str, str]:
     """Headers of somebody who signed in, or of an OAuth client."""
     principal = Principal("usr_01h455vb4pex5vsknk084sn02q", kind, ORGANIZATION, frozenset({"flags:evaluate"}))
     return principal_headers(principal, audience="flags")
+
+
+def by_rules(*rules: object, **members: object) -> dict[str, object]:
+    """A boolean flag that is off unless a rule applies."""
+    return definition(defaultVariant="off", rules=list(rules), **members)
+
+
+def condition(attribute: str, operator: str, value: object, **members: object) -> dict[str, object]:
+    """A condition with one value."""
+    return {"attribute": attribute, "operator": operator, "value": value, **members}

@@ -10,9 +10,10 @@ from uuid import UUID
 import orjson
 
 from undercroft.flags.errors import EvaluationError, EvaluationErrorCode
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.flags.service.environments import DEFAULT_ENVIRONMENT
 from undercroft.flags.service.snapshots import Snapshot, SnapshotStore
+from undercroft.flags.service.usage import UsageCounter
 from undercroft.shared.auth import Principal
 from undercroft.shared.ids import TypeId
 
@@ -31,8 +32,11 @@ class BulkAnswer(NamedTuple):
 class EvaluationService:
     """Evaluates the flags of the caller's environment from memory."""
 
-    def __init__(self, store: SnapshotStore, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: SnapshotStore, usage: UsageCounter, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
+        self._usage = usage
         self._clock = clock
 
     def evaluate(
@@ -40,7 +44,12 @@ class EvaluationService:
     ) -> tuple[int, bytes]:
         """Return status and body of OFREP's single evaluation; raises `EvaluationError`."""
         snapshot = self._snapshot(principal, environment)
-        return snapshot.flags.render(key, _with_caller(context, principal), now=int(self._clock()))
+        return snapshot.flags.render(
+            key,
+            _with_caller(context, principal),
+            now=int(self._clock()),
+            tally=self._usage.tally_of(snapshot.environment_id),
+        )
 
     def evaluate_all(
         self, principal: Principal, context: JsonObject, *, environment: str | None
@@ -52,7 +61,9 @@ class EvaluationService:
         """
         snapshot = self._snapshot(principal, environment)
         seen = _with_caller(context, principal)
-        body = snapshot.flags.render_all(seen, now=int(self._clock()))
+        weight = self._usage.bulk_weight()
+        tally = self._usage.tally_of(snapshot.environment_id) if weight else None
+        body = snapshot.flags.render_all(seen, now=int(self._clock()), tally=tally, weight=weight)
         digest = blake2b(snapshot.flags.version.encode(), digest_size=_DIGEST_SIZE)
         digest.update(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
         digest.update(body)
