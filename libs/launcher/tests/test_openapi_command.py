@@ -102,4 +102,4 @@ def test_no_service_is_put_in_front_of_an_id(operations: list[tuple[str, dict[st
 def test_schemas_have_the_names_of_classes(document: dict[str, Any]):
     names = document["components"]["schemas"]
     assert {"ApiKeyPage", "EnvironmentPage", "FlagPage", "OrganizationPage"} <= set(names)
-    assert [name for name in names if not re.fullmatch("([A-Z][a-z]+)+", name)] == []
+    assert [name for name in names if not re.fullmatch("([A-Z]+[a-z]+)+", name)] == []

@@ -17,8 +17,14 @@ router = APIRouter(prefix="/.well-known", tags=["OpenID Connect"])
 
 
 # The issuer has no path, so that both standards look in the same place.
-@router.get("/openid-configuration", operation_id="get_openid_configuration")
-@router.get("/oauth-authorization-server", operation_id="get_authorization_server_metadata")
+@router.get(
+    "/openid-configuration", operation_id="get_openid_configuration", summary="Get OpenID configuration"
+)
+@router.get(
+    "/oauth-authorization-server",
+    operation_id="get_authorization_server_metadata",
+    summary="Get authorization server metadata",
+)
 @public
 async def get_metadata(request: Request) -> Response:
     """Describe the authorization server (OpenID Connect Discovery, RFC 8414)."""

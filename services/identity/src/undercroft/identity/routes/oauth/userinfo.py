@@ -23,8 +23,8 @@ _SCHEMES: Final = {"bearer": "Bearer", "dpop": "DPoP"}
 router = APIRouter(tags=["OpenID Connect"])
 
 
-@router.get("/oauth/userinfo", operation_id="tell_userinfo")
-@router.post("/oauth/userinfo", operation_id="tell_userinfo_by_post")
+@router.get("/oauth/userinfo", operation_id="tell_userinfo", summary="Tell userinfo")
+@router.post("/oauth/userinfo", operation_id="tell_userinfo_by_post", summary="Tell userinfo by POST")
 @public
 async def tell_userinfo(request: Request) -> Response:
     """Tell a client about the person that it acts for: what the scopes of its token disclose."""
