@@ -1,13 +1,8 @@
 """Access tokens through the gateway: people who sign in, programs, keys' derived tokens, tokens bound to a key."""
 
-import email
-import email.policy
-import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -18,73 +13,12 @@ from joserfc.jwk import ECKey
 
 from undercroft.shared.serialization import dumps
 
+from .people import link_token, mails_to, sign_up, until
 from .platforms import Platform
 
-PROMISED_SECONDS = 1.0
-PASSWORD = "correct horse battery staple 7"
 EVALUATION = "/ofrep/v1/evaluate/flags/nothing-here?environment=production"
 # OFREP's answer for an unknown flag: whoever gets it has passed the door.
 ADMITTED = 404
-
-
-@dataclass
-class Person:
-    """Somebody who has signed in."""
-
-    id: str
-    session: str
-    headers: dict[str, str]
-    organizations: list[str]
-
-
-def mails_to(platform: Platform, address: str) -> list[str]:
-    """Return the plain texts of the mails to an address, oldest first."""
-    found = []
-    for file in sorted(platform.mail_directory.glob("*.eml")):
-        message = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
-        if address in str(message["To"]):
-            body = message.get_body(("plain",))
-            assert body is not None
-            found.append(str(body.get_content()))
-    return found
-
-
-def link_token(platform: Platform, address: str) -> str:
-    """Return the token of the link in the newest mail to an address."""
-    deadline = time.monotonic() + 10
-    while not (texts := mails_to(platform, address)):
-        assert time.monotonic() < deadline, "no mail came"
-        time.sleep(0.05)
-    match = re.search(r"[?&#/]token=([A-Za-z0-9_-]+)", texts[-1])
-    assert match is not None, texts[-1]
-    return match[1]
-
-
-def sign_up(platform: Platform) -> Person:
-    """Register with an organization, follow the mail's link, sign in, and found a second organization."""
-    address = f"{secrets.token_hex(6)}@example.org"
-    body = {"email": address, "password": PASSWORD, "name": "Ada", "organization": {"name": "First"}}
-    registered = httpx.post(f"{platform.url}/v1/users", json=body)
-    assert registered.status_code == 201, registered.text
-    verified = httpx.put(f"{platform.url}/v1/email-verifications/{link_token(platform, address)}")
-    assert verified.status_code == 200, verified.text
-    answer = httpx.post(f"{platform.url}/v1/sessions", json={"email": address, "password": PASSWORD})
-    assert answer.status_code == 201, answer.text
-    assert "undercroft_session" in answer.headers["set-cookie"]
-    session = answer.json()
-    headers = {"Authorization": f"Bearer {session['accessToken']}"}
-    founded = httpx.post(f"{platform.url}/v1/organizations", json={"name": "Second"}, headers=headers)
-    assert founded.status_code == 201, founded.text
-    mine = httpx.get(f"{platform.url}/v1/me/memberships", headers=headers).json()["items"]
-    return Person(session["userId"], session["id"], headers, [each["organizationId"] for each in mine])
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, no longer than promised."""
-    deadline = time.monotonic() + PROMISED_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def status(platform: Platform, path: str, headers: dict[str, str]) -> int:

@@ -68,10 +68,12 @@ class PushedRequestService:
     ) -> PushedAnswer:
         """Keep a request under a name that nobody guesses."""
         secret = new_secret()
+        # Whoever authenticates in the header may leave it out of the form.
+        values = {**parameters.values, "client_id": client.client_id}
         row = PushedRequest(
             uri_hash=hash_secret(secret),
             client_id=client.row_id,
-            parameters={"values": dict(parameters.values), "resources": list(parameters.resources)},
+            parameters={"values": values, "resources": list(parameters.resources)},
             dpop_thumbprint=thumbprint,
             expires_at=self._clock() + timedelta(seconds=self._life_seconds),
         )
