@@ -167,6 +167,7 @@ async def test_a_change_is_known_at_once(
 @pytest.mark.parametrize(
     ("kind", "subject"),
     [
+        ("api_key.created", KEY_ID),
         ("api_key.revoked", "key_other"),
         ("invitation.created", str(ORGANIZATION)),
         ("signing_key.rotated", KEY_ID),

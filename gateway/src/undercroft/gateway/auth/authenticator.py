@@ -139,15 +139,23 @@ class Authenticator:
 
     def handle_event(self, event: CloudEvent) -> None:
         """Forget what an event of identity makes stale."""
-        if event.type.startswith(_FOLLOWED):
+        if not event.type.startswith(_FOLLOWED):
+            return
+        if event.type.endswith(".created"):
+            # What is known of it was asked since: forgetting it here would ask identity again, which may be away.
+            self._overtake(event.subject)
+        else:
             self.forget(event.subject)
 
     def forget(self, tag: str) -> None:
         """Forget every credential with a tag, also those whose answers are still on their way."""
+        self._overtake(tag)
+        self._memory.forget(tag)
+
+    def _overtake(self, tag: str) -> None:
         for flight in self._under_way:
             flight.overtaken_by.add(tag)
         self._joinable.clear()
-        self._memory.forget(tag)
 
     def forget_everything(self) -> None:
         """Start afresh: events may have been missed."""
