@@ -19,6 +19,7 @@ from .platforms import Platform
 PROMISED_SECONDS: Final = 1.0
 PASSWORD: Final = "correct horse battery staple 7"
 _LONGEST_JOURNEY: Final = 20
+_PATIENCE_SECONDS: Final = 30
 
 
 @dataclass
@@ -55,6 +56,16 @@ def link_token(platform: Platform, address: str) -> str:
     return match[1]
 
 
+def mailed_link(platform: Platform, address: str, page: str) -> str:
+    """Return the newest link to a page in the mails to an address."""
+    pattern = re.compile(rf"{re.escape(platform.url)}{page}\?\S+")
+    deadline = time.monotonic() + 20
+    while not (links := [link for text in mails_to(platform, address) for link in pattern.findall(text)]):
+        assert time.monotonic() < deadline, f"no mail with a link to {page} came"
+        time.sleep(0.05)
+    return str(links[-1])
+
+
 def sign_up(platform: Platform) -> Person:
     """Register with an organization, follow the mail's link, sign in, and found a second organization."""
     address = f"{secrets.token_hex(6)}@example.org"
@@ -82,6 +93,14 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something is so; the limit only keeps a broken platform from being waited for."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 
 
 class _Form(HTMLParser):

@@ -35,6 +35,7 @@ class Platform:
     data_directory: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     database_urls: dict[str, str] = field(default_factory=dict)
+    secret_keys: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.operator_key}"}
@@ -174,6 +175,7 @@ def separate_processes(directory: Path) -> Iterator[Platform]:
             log, command = directory / f"{name}.log", str(BIN / f"undercroft-{name}")
             if name in roles:
                 platform.database_urls[name] = server.role_url(name, "")
+                platform.secret_keys[name] = environments[name][f"{name.upper()}_SECRET_KEY"]
                 migrated = subprocess.run(
                     [command, "migrate"],
                     env={**os.environ, **environments[name]},
