@@ -92,7 +92,7 @@ def test_the_thumbprint_is_that_of_rfc_8037():
 async def test_private_keys_are_sealed_at_rest(database: Database):
     ring = ring_on(database, Clock())
     await ring.refresh()
-    private = [key.key.as_dict(private=True)["d"] for key in ring.held()]
+    private = [str(key.key.as_dict(private=True)["d"]) for key in ring.held()]
     async with database.session() as session:
         rows = (await session.execute(select(SigningKey.__table__))).all()
     assert not [each for each in private if each in str(rows)]
