@@ -55,7 +55,7 @@ def test_a_key_is_created_rotated_narrowed_restricted_and_revoked(platform: Plat
 
         for networks, status in (
             (["192.0.2.0/24"], 403),
-            (["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12"], ADMITTED),
+            (["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], ADMITTED),
         ):
             assert people.patch(key, json={"allowedCidrs": networks}).status_code == 200
             wait_for(status, new, token)

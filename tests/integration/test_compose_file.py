@@ -48,7 +48,7 @@ def test_every_deployable_is_a_service_with_its_own_secrets(deployable: Deployab
     assert service["environment"][f"{prefix}_SECRET_KEY_FILE"] == f"/run/secrets/{deployable.name}_secret_key"
     assert set(service["secrets"]) == {
         path.removeprefix("/run/secrets/")
-        for path in service["environment"].values()
+        for path in map(str, service["environment"].values())
         if path.startswith("/run/secrets/")
     }
     assert deployable.name in DEVELOPMENT["services"]
