@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from .containers import Stack, require_docker, running_stack
+from .node_clients import NodeClients
 from .platforms import Platform, one_process, separate_processes
 
 PROCESSES: dict[str, Callable[[Path], AbstractContextManager[Platform]]] = {
@@ -34,3 +35,9 @@ def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with PROCESSES[request.param](tmp_path_factory.mktemp(request.param)) as platform:
         yield platform
         platform.operator.close()
+
+
+@pytest.fixture(scope="session")
+def node_clients(tmp_path_factory: pytest.TempPathFactory) -> NodeClients:
+    """Return the clients of tests/integration/node, installed."""
+    return NodeClients.install(tmp_path_factory.mktemp("node"))

@@ -39,6 +39,10 @@ CLASSIC_BUILDER: Final = {"DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0
 
 BUILD_TIMEOUT_SECONDS: Final = 900
 _PULL_TIMEOUT_SECONDS: Final = 120
+_PRINT_MAILS: Final = (
+    "import json, pathlib; "
+    "print(json.dumps({each.name: each.read_text() for each in pathlib.Path('/tmp/mail').glob('*.eml')}))"
+)
 _COMMAND_TIMEOUT_SECONDS: Final = 120
 
 
@@ -154,8 +158,16 @@ class Stack:
         """The platform through the published port."""
         if not self._platform:
             key = (self.secrets / "operator_key").read_text().strip()
-            self._platform.append(Platform(f"http://127.0.0.1:{self.published_port()}", key, self.secrets))
+            url = f"http://127.0.0.1:{self.published_port()}"
+            self._platform.append(Platform(url, key, self.secrets, fetch_mails=self.copy_mails))
         return self._platform[0]
+
+    def copy_mails(self, directory: Path) -> None:
+        """Copy the mails of identity's container, whose /tmp is memory that `docker cp` does not see."""
+        mails = json.loads(docker("exec", self.container("identity"), "python", "-c", _PRINT_MAILS))
+        directory.mkdir(exist_ok=True)
+        for name, text in mails.items():
+            (directory / name).write_text(text)
 
     def published_port(self) -> int:
         return int(self.compose("port", "gateway", "8000").stdout.rpartition(":")[2])
@@ -250,12 +262,14 @@ def project(directory: Path, name: str, *files: str) -> Iterator[Stack]:
     """Prepare a project, start nothing, and remove whatever it has at the end."""
     secrets = directory / "secrets"
     make_secrets(secrets)
+    port = free_port()
     environment = {
         **CLASSIC_BUILDER,
         **PUBLIC_IMAGES,
         **base_images(),
         "UNDERCROFT_SECRETS": str(secrets),
-        "UNDERCROFT_PORT": str(free_port()),
+        "UNDERCROFT_PORT": str(port),
+        "UNDERCROFT_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "UNDERCROFT_TAG": "test",
     }
     stack = Stack(f"{name}{os.getpid()}", environment, secrets, files or ("docker-compose.yml",))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,10 +35,20 @@ class Platform:
     data_directory: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     database_urls: dict[str, str] = field(default_factory=dict)
+    secret_keys: dict[str, str] = field(default_factory=dict)
+    fetch_mails: Callable[[Path], None] | None = None
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.operator_key}"}
         self.operator = httpx.Client(base_url=self.url, headers=headers, timeout=10)
+
+    @property
+    def mail_directory(self) -> Path:
+        """Where mails are written, or, where that is out of reach, copied to when asked for."""
+        directory = self.data_directory / "mail"
+        if self.fetch_mails is not None:
+            self.fetch_mails(directory)
+        return directory
 
     def make_key(
         self, *, scopes: list[str], environment: str | None = None, organization: str | None = None
@@ -163,11 +173,13 @@ def separate_processes(directory: Path) -> Iterator[Platform]:
         ports = {name: free_port() for name in ("gateway", *roles)}
         operator_key = mint_token("live", new_uuid7()).text
         environments = _environments(ports, operator_key, {role: server.role_url(role, "") for role in roles})
+        environments["identity"]["IDENTITY_MAIL_DIRECTORY"] = str(data.path / "mail")
         platform = Platform(f"http://127.0.0.1:{ports['gateway']}", operator_key, data.path)
         for name in (*roles, "gateway"):
             log, command = directory / f"{name}.log", str(BIN / f"undercroft-{name}")
             if name in roles:
                 platform.database_urls[name] = server.role_url(name, "")
+                platform.secret_keys[name] = environments[name][f"{name.upper()}_SECRET_KEY"]
                 migrated = subprocess.run(
                     [command, "migrate"],
                     env={**os.environ, **environments[name]},
@@ -200,6 +212,8 @@ def _environments(
         if name in database_urls:
             environments[name][f"{prefix}_DATABASE_URL"] = database_urls[name]
     environments["identity"]["IDENTITY_OPERATOR_KEY"] = operator_key
+    for name in ("identity", "gateway"):
+        environments[name][f"{name.upper()}_ISSUER"] = f"http://127.0.0.1:{ports['gateway']}"
     environments["gateway"].update(
         {f"GATEWAY_{name.upper()}_URL": f"http://127.0.0.1:{ports[name]}" for name in ("identity", "flags")}
     )

@@ -48,7 +48,7 @@ def test_every_deployable_is_a_service_with_its_own_secrets(deployable: Deployab
     assert service["environment"][f"{prefix}_SECRET_KEY_FILE"] == f"/run/secrets/{deployable.name}_secret_key"
     assert set(service["secrets"]) == {
         path.removeprefix("/run/secrets/")
-        for path in service["environment"].values()
+        for path in map(str, service["environment"].values())
         if path.startswith("/run/secrets/")
     }
     assert deployable.name in DEVELOPMENT["services"]
@@ -71,7 +71,11 @@ def test_a_secret_reaches_nobody_who_does_not_need_it() -> None:
     for name, service in DOCUMENT["services"].items():
         for secret in service.get("secrets", ()):
             holders.setdefault(secret, set()).add(name.removesuffix("-migrate"))
-    shared = {"postgres_password": {"postgres", "roles"}, "redis_conf": {"redis"}, "redis_url": {"gateway"}}
+    shared = {
+        "postgres_password": {"postgres", "roles"},
+        "redis_conf": {"redis"},
+        "redis_url": {"gateway", "identity"},
+    }
     shared["operator_key"] = {"identity"}
     own = {
         secret: {secret.partition("_")[0]} | ({"roles"} if secret.endswith("_database_url") else set())

@@ -55,7 +55,7 @@ def test_only_the_gateway_is_published_and_only_here(stack: Stack) -> None:
 
 REACHED = {
     "gateway": {"redis", "identity", "flags"},
-    "identity": {"postgres", "flags", "gateway"},
+    "identity": {"postgres", "redis", "flags", "gateway"},
     "flags": {"postgres", "identity", "gateway"},
 }
 

@@ -12,11 +12,11 @@ import pytest
 from .platforms import Platform
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-FIVE_MINUTES = README.partition("## Five minutes")[2].partition("\n## ")[0]
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", FIVE_MINUTES, re.DOTALL)
+def block(language: str, *, section: str = "Five minutes") -> str:
+    text = README.partition(f"## {section}")[2].partition("\n## ")[0]
+    found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -41,3 +41,16 @@ def test_the_five_minutes_work_when_pasted(platform: Platform, tmp_path: Path) -
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert asked.stdout.strip() == "True"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_first_oauth_client_is_made_as_written(platform: Platform) -> None:
+    before = f'URL={platform.url}\nOPERATOR="Authorization: Bearer {platform.operator_key}"\n'
+    pasted = subprocess.run(
+        ["sh", "-e", "-c", before + block("sh", section="Signing in")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(pasted.stdout)["clientId"].startswith("client_")

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -37,6 +38,12 @@ class Gateway:
         self.client = client
         self.identity = identity
         self.flags = flags
+
+
+def freeze_limits(gateway: Gateway) -> None:
+    """Let no window of a rate limit end during a test."""
+    now = time.time()
+    gateway.app.state.pipeline._stages.limiter._clock = lambda: now
 
 
 StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]

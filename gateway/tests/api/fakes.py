@@ -4,23 +4,36 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID
 
 from fastapi import FastAPI, Request, Response
+from gateway.tests.factories import GRANT, ORGANIZATION, USER, TokenIssuer
 from starlette.types import Receive, Scope, Send
 
 from undercroft.shared.errors import NotFoundError, problem_body
 from undercroft.shared.ids import TypeId, new_uuid7
 from undercroft.shared.tokens import mint_token
 
-ORGANIZATION = TypeId("org", UUID("01890000-0000-7000-8000-000000000001"))
+
+def refusal(code: str) -> Response:
+    content = problem_body(NotFoundError("No.", code=code), instance=None, request_id=None)
+    return Response(content, 404, media_type="application/problem+json")
 
 
 class FakeIdentity:
-    """Verifies the keys it issued and tells what happened to them."""
+    """Verifies the keys it issued, tells what tokens are worth, and what happened to either.
+
+    `access` has what a subject may do, by the organization that is asked about (None: whichever it is by itself).
+    Whatever else it is asked, it answers with what it was sent: see `echo`.
+    """
 
     def __init__(self) -> None:
+        self.issuer = TokenIssuer()
+        self.echo = EchoService()
         self.keys: dict[str, dict[str, object]] = {}
+        member = self.allow("flags:evaluate", "flags:read", "identity:read")
+        self.access: dict[tuple[str, str | None], dict[str, object]] = {(USER, str(ORGANIZATION)): member}
+        self.questions: list[dict[str, object]] = []
+        self.key_set_fetches = 0
         self.events: list[dict[str, object]] = []
         self.verifications = 0
         self.is_followed = asyncio.Event()
@@ -47,6 +60,22 @@ class FakeIdentity:
         }
         return token.text
 
+    def allow(self, *scopes: str, **properties: object) -> dict[str, object]:
+        """Make an answer about access; properties replace its own."""
+        return {
+            "kind": "user",
+            "organizationId": str(ORGANIZATION),
+            "scopes": list(scopes),
+            "environment": None,
+            "allowedCidrs": [],
+            **properties,
+        }
+
+    def end_access(self) -> None:
+        """Revoke the grant of every token and tell."""
+        self.access.clear()
+        self.publish("grant.revoked", GRANT)
+
     def publish(self, event_type: str, subject: str) -> None:
         """Tell followers that something happened."""
         self.events.append(
@@ -69,29 +98,10 @@ class FakeIdentity:
 
     def _build(self) -> FastAPI:
         app = FastAPI(title="identity")
-
-        @app.post("/internal/api-keys/verify")
-        async def verify(request: Request) -> Response:
-            self.verifications += 1
-            if self.is_away:
-                raise RuntimeError("away")
-            known = self.keys.get((await request.json())["secret"])
-            await self.answer_slowly.wait()
-            if known is None:
-                error = NotFoundError("No such key.", code="api_key_invalid")
-                content = problem_body(error, instance=None, request_id=None)
-                return Response(content, 404, media_type="application/problem+json")
-            return Response(json.dumps(known), media_type="application/json")
-
-        @app.get("/internal/events")
-        async def events(after: str, wait: float) -> dict[str, object]:
-            if after == "tail":
-                self.is_followed.set()
-                return {"items": [], "nextCursor": str(len(self.events))}
-            if len(self.events) <= int(after) and wait:
-                self._changed.clear()
-                await asyncio.wait_for(self._changed.wait(), 30)
-            return {"items": self.events[int(after) :], "nextCursor": str(len(self.events))}
+        app.post("/internal/api-keys/verify")(self._verify)
+        app.post("/internal/access")(self._look_up)
+        app.get("/.well-known/jwks.json", include_in_schema=False)(self._key_set)
+        app.get("/internal/events")(self._events)
 
         @app.get("/v1/organizations", tags=["organizations"])
         async def list_organizations() -> dict[str, list[str]]:
@@ -103,7 +113,45 @@ class FakeIdentity:
             check = {"status": "pass", "observedValue": 0.4, "observedUnit": "ms"}
             return {"status": "pass", "checks": {"database": [check]}}
 
+        app.mount("/", self.echo)
         return app
+
+    async def _verify(self, request: Request) -> Response:
+        self.verifications += 1
+        if self.is_away:
+            raise RuntimeError("away")
+        known = self.keys.get((await request.json())["secret"])
+        await self.answer_slowly.wait()
+        if known is None:
+            return refusal("api_key_invalid")
+        return Response(json.dumps(known), media_type="application/json")
+
+    async def _look_up(self, request: Request) -> Response:
+        question = await request.json()
+        self.questions.append(question)
+        if self.is_away:
+            raise RuntimeError("away")
+        known = self.access.get((question["subject"], question.get("organizationId")))
+        await self.answer_slowly.wait()
+        if known is None:
+            is_known = any(subject == question["subject"] for subject, _ in self.access)
+            return refusal("organization_not_found" if is_known else "access_ended")
+        return Response(json.dumps(known), media_type="application/json")
+
+    async def _key_set(self) -> Response:
+        self.key_set_fetches += 1
+        if self.is_away:
+            raise RuntimeError("away")
+        return Response(self.issuer.key_set(), media_type="application/json")
+
+    async def _events(self, after: str, wait: float) -> dict[str, object]:
+        if after == "tail":
+            self.is_followed.set()
+            return {"items": [], "nextCursor": str(len(self.events))}
+        if len(self.events) <= int(after) and wait:
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 30)
+        return {"items": self.events[int(after) :], "nextCursor": str(len(self.events))}
 
 
 class EchoService:

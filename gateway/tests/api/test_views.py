@@ -90,7 +90,7 @@ async def test_the_document_is_kept_and_revalidated(gateway: Gateway):
 async def test_a_service_that_is_away_is_named_and_asked_again_soon(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("undercroft.gateway.openapi._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("undercroft.gateway.openapi.document._RETRY_SECONDS", 0.0)
 
     async def broken(scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -1,17 +1,24 @@
 import asyncio
-from uuid import UUID
 
 import pytest
+from gateway.tests.factories import ORGANIZATION, OTHER_ORGANIZATION, Nobody, no_proofs
 
-from undercroft.gateway.auth import Authenticator, Credential, VerifiedKey
-from undercroft.gateway.errors import AddressNotAllowedError, CredentialsInvalidError
-from undercroft.shared.cache import make_cache
+from undercroft.gateway.auth.authenticator import Authenticator
+from undercroft.gateway.auth.credentials import Credential, Presented
+from undercroft.gateway.auth.identity_client import VerifiedKey
+from undercroft.gateway.auth.memory import Retention
+from undercroft.gateway.auth.resolving import KeyResolver
+from undercroft.gateway.errors import (
+    AddressNotAllowedError,
+    CredentialsInvalidError,
+    MalformedRequestError,
+    OrganizationNotFoundError,
+)
 from undercroft.shared.errors import UnavailableError
 from undercroft.shared.events import CloudEvent
 from undercroft.shared.ids import TypeId, new_uuid7
 from undercroft.shared.tokens import mint_token
 
-ORGANIZATION = TypeId("org", UUID("01890000-0000-7000-8000-000000000001"))
 TOKEN = mint_token("live", new_uuid7())
 SECRET = TOKEN.text
 KEY_ID = str(TypeId("key", TOKEN.id))
@@ -80,12 +87,18 @@ def verifier() -> Verifier:
 
 @pytest.fixture
 def authenticator(verifier: Verifier, clock: Clock) -> Authenticator:
-    cache = make_cache(None, prefix="gateway")
-    return Authenticator(verifier, cache, fresh_seconds=60, stale_seconds=600, clock=clock)
+    return Authenticator(
+        keys=KeyResolver(verifier, clock=clock),
+        tokens=Nobody(),
+        proofs=no_proofs(),
+        retention=Retention(size=100, fresh_seconds=60, stale_seconds=600),
+        clock=clock,
+    )
 
 
 async def use(authenticator: Authenticator, secret: str = SECRET) -> Credential:
-    return await authenticator.recall(secret) or await authenticator.verify(secret)
+    presented = Presented(secret)
+    return authenticator.recall(presented) or await authenticator.verify(presented)
 
 
 async def test_a_key_is_verified_once(authenticator: Authenticator, verifier: Verifier):
@@ -146,20 +159,25 @@ async def test_a_change_is_known_at_once(
 ):
     await use(authenticator)
     verifier.is_known = False
-    await authenticator.handle_event(event(kind, subject))
+    authenticator.handle_event(event(kind, subject))
     with pytest.raises(CredentialsInvalidError):
         await use(authenticator)
 
 
 @pytest.mark.parametrize(
     ("kind", "subject"),
-    [("api_key.revoked", "key_other"), ("member.added", str(ORGANIZATION)), ("user.updated", KEY_ID)],
+    [
+        ("api_key.created", KEY_ID),
+        ("api_key.revoked", "key_other"),
+        ("invitation.created", str(ORGANIZATION)),
+        ("signing_key.rotated", KEY_ID),
+    ],
 )
 async def test_what_concerns_others_changes_nothing(
     authenticator: Authenticator, verifier: Verifier, kind: str, subject: str
 ):
     await use(authenticator)
-    await authenticator.handle_event(event(kind, subject))
+    authenticator.handle_event(event(kind, subject))
     await use(authenticator)
     assert verifier.calls == 1
 
@@ -171,7 +189,7 @@ async def test_a_verification_that_a_revocation_overtakes_is_not_remembered(
     early = asyncio.create_task(use(authenticator))
     await asyncio.sleep(0.01)
     verifier.is_known = False
-    await authenticator.handle_event(event("api_key.revoked", KEY_ID))
+    authenticator.handle_event(event("api_key.revoked", KEY_ID))
     verifier.go.set()
     await early
     with pytest.raises(CredentialsInvalidError):
@@ -185,7 +203,7 @@ async def test_nobody_joins_a_verification_that_is_older_than_a_revocation(
     early = asyncio.create_task(use(authenticator))
     await asyncio.sleep(0.01)
     verifier.is_known = False
-    await authenticator.handle_event(event("api_key.revoked", KEY_ID))
+    authenticator.handle_event(event("api_key.revoked", KEY_ID))
     late = asyncio.create_task(use(authenticator))
     await asyncio.sleep(0.01)
     verifier.go.set()
@@ -194,16 +212,9 @@ async def test_nobody_joins_a_verification_that_is_older_than_a_revocation(
         await late
 
 
-async def test_the_late_news_of_a_new_key_forgets_nothing(authenticator: Authenticator, verifier: Verifier):
-    await use(authenticator)
-    await authenticator.handle_event(event("api_key.created", KEY_ID))
-    await use(authenticator)
-    assert verifier.calls == 1
-
-
 async def test_a_gap_in_the_feed_forgets_everything(authenticator: Authenticator, verifier: Verifier):
     await use(authenticator)
-    await authenticator.forget_everything()
+    authenticator.forget_everything()
     await use(authenticator)
     assert verifier.calls == 2
 
@@ -275,10 +286,10 @@ async def test_an_answer_that_makes_no_sense_admits_nobody(
 async def test_expiry_is_checked_at_every_use(authenticator: Authenticator, verifier: Verifier, clock: Clock):
     verifier.properties = {"expiresAt": "1970-01-01T00:17:00Z"}
     credential = await use(authenticator)
-    assert authenticator.check(credential, "192.0.2.1").subject == KEY_ID
+    assert authenticator.check(credential, Presented(SECRET), "192.0.2.1").subject == KEY_ID
     clock.now = 1_020.0
     with pytest.raises(CredentialsInvalidError):
-        authenticator.check(credential, "192.0.2.1")
+        authenticator.check(credential, Presented(SECRET), "192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -303,5 +314,80 @@ async def test_another_address_is_forbidden(authenticator: Authenticator, verifi
     verifier.properties = {"allowedCidrs": ["192.0.2.0/24"]}
     credential = await use(authenticator)
     with pytest.raises(AddressNotAllowedError) as caught:
-        authenticator.check(credential, "198.51.100.1")
+        authenticator.check(credential, Presented(SECRET), "198.51.100.1")
     assert (caught.value.status, caught.value.code) == (403, "address_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("own", "named", "refusal"),
+    [
+        (str(ORGANIZATION), str(ORGANIZATION), None),
+        (str(ORGANIZATION), str(OTHER_ORGANIZATION), OrganizationNotFoundError),
+        (str(ORGANIZATION), "acme", MalformedRequestError),
+        (None, str(ORGANIZATION), None),
+        (None, "", MalformedRequestError),
+    ],
+    ids=["own", "another's", "nonsense", "the operator's", "empty"],
+)
+async def test_a_key_acts_in_its_own_organization(
+    authenticator: Authenticator,
+    verifier: Verifier,
+    own: str | None,
+    named: str,
+    refusal: type[Exception] | None,
+):
+    verifier.properties = {"organizationId": own}
+    credential = await use(authenticator)
+    presented = Presented(SECRET, named)
+    if refusal is None:
+        assert authenticator.check(credential, presented, "192.0.2.1").subject == KEY_ID
+    else:
+        with pytest.raises(refusal):
+            authenticator.check(credential, presented, "192.0.2.1")
+
+
+async def test_a_change_does_not_touch_answers_about_others(authenticator: Authenticator, verifier: Verifier):
+    verifier.go.clear()
+    early = asyncio.create_task(use(authenticator))
+    await asyncio.sleep(0.01)
+    authenticator.handle_event(event("api_key.revoked", "key_other"))
+    verifier.go.set()
+    await early
+    await use(authenticator)
+    assert verifier.calls == 1
+
+
+async def test_a_refusal_that_an_event_overtakes_is_not_remembered(
+    authenticator: Authenticator, verifier: Verifier
+):
+    verifier.is_known = False
+    verifier.go.clear()
+    early = asyncio.create_task(use(authenticator))
+    await asyncio.sleep(0.01)
+    authenticator.handle_event(event("api_key.updated", KEY_ID))
+    verifier.is_known = True
+    verifier.go.set()
+    with pytest.raises(CredentialsInvalidError):
+        await early
+    assert (await use(authenticator)).principal.subject == KEY_ID
+
+
+async def test_an_answer_that_a_gap_overtakes_is_not_remembered(
+    authenticator: Authenticator, verifier: Verifier
+):
+    verifier.go.clear()
+    early = asyncio.create_task(use(authenticator))
+    await asyncio.sleep(0.01)
+    authenticator.forget_everything()
+    verifier.go.set()
+    await early
+    await use(authenticator)
+    assert verifier.calls == 2
+
+
+async def test_staleness_ends(authenticator: Authenticator, verifier: Verifier, clock: Clock):
+    await use(authenticator)
+    clock.now += 600
+    verifier.failure = UnavailableError("away")
+    with pytest.raises(UnavailableError):
+        await use(authenticator)

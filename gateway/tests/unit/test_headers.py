@@ -9,6 +9,7 @@ from undercroft.gateway.proxy.headers import (
     client_address,
     client_scheme,
     forwarded_value,
+    network_of,
     response_headers,
 )
 
@@ -31,6 +32,9 @@ TRUSTED = (ip_network("10.0.0.0/8"),)
         b"x-internal-secret",
         b"authorization",
         b"x-api-key",
+        b"dpop",
+        b"cookie",
+        b"x-organization",
         b"connection",
         b"keep-alive",
         b"proxy-connection",
@@ -65,7 +69,7 @@ def test_headers_that_connection_names_are_dropped():
 
 
 def test_ordinary_headers_are_kept_in_order_and_number():
-    given = [(b"accept", b"a"), (b"cookie", b"1"), (b"accept", b"b"), (b"content-type", b"c")]
+    given = [(b"accept", b"a"), (b"x-a", b"1"), (b"accept", b"b"), (b"content-type", b"c")]
     assert RequestHeaders(given).kept == given
 
 
@@ -133,8 +137,11 @@ def test_answers_lose_what_is_not_for_the_caller():
         (b"request-id", b"theirs"),
         (b"set-cookie", b"a"),
         (b"set-cookie", b"b"),
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-allow-credentials", b"true"),
     ]
-    assert response_headers(answer) == [
+    assert response_headers(answer) == [(b"content-type", b"text/plain")]
+    assert response_headers(answer, keeps_cookies=True) == [
         (b"content-type", b"text/plain"),
         (b"set-cookie", b"a"),
         (b"set-cookie", b"b"),
@@ -153,6 +160,7 @@ def test_a_chunked_answer_has_no_length():
         ("10.0.0.1", b"1.2.3.4, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
         ("10.0.0.1", b"10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ("10.0.0.1", b"nonsense", "10.0.0.1"),
+        ("10.0.0.1", b'fe80::1%x";for=6.6.6.6', "10.0.0.1"),
         ("10.0.0.1", None, "10.0.0.1"),
         ("unknown", b"198.51.100.1", "unknown"),
     ],
@@ -175,10 +183,27 @@ def test_nobody_is_trusted_by_default():
         ("192.0.2.1", b"a.example:80", b'for=192.0.2.1;proto=http;host="a.example:80"'),
         ("2001:db8::1", None, b'for="[2001:db8::1]";proto=http'),
         ("192.0.2.1", b'a";for=x', b"for=192.0.2.1;proto=http"),
+        ("192.0.2.1", b"a,for=6.6.6.6", b"for=192.0.2.1;proto=http"),
+        ("192.0.2.1", b"a;for=6.6.6.6", b"for=192.0.2.1;proto=http"),
     ],
 )
 def test_the_forwarded_header(address: str, host: bytes | None, value: bytes):
     assert forwarded_value(address, "http", host) == value
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("unknown", "unknown"),
+        ("not:an:address", "not:an:address"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_a_household_is_counted_as_one(address: str, network: str):
+    assert network_of(address) == network
 
 
 def test_a_list_of_origins_lets_only_them_in():

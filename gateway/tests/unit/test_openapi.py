@@ -1,5 +1,8 @@
-from undercroft.gateway.openapi import Document, merge
-from undercroft.gateway.routes_table import load_routes
+import pytest
+
+from undercroft.gateway.openapi.merging import merge
+from undercroft.gateway.openapi.security import ANY_CREDENTIALS, Document, security_of, security_schemes
+from undercroft.gateway.routes_table import AuthWord, load_routes
 
 ROUTES = load_routes({"identity", "flags"})
 
@@ -14,7 +17,7 @@ def document(path: str, *, schemas: Document | None = None, **operation: object)
 
 
 def merged(**documents: Document) -> Document:
-    return merge(documents, ROUTES, version="1")
+    return merge(documents, ROUTES, version="1", issuer="https://id.example")
 
 
 def test_paths_of_all_services_are_shown():
@@ -96,7 +99,8 @@ def test_security_comes_from_the_routes():
         flags=document("/ofrep/v1/x", tags=["ofrep"]),
         identity=document("/v1/organizations"),
     )
-    assert result["security"] == [{"bearer": []}, {"apiKey": []}]
+    assert result["security"] == ANY_CREDENTIALS
+    assert ANY_CREDENTIALS[:2] == [{"bearer": []}, {"apiKey": []}]
     assert result["paths"]["/v1/status"]["get"]["security"] == []
     assert result["paths"]["/ofrep/v1/x"]["get"]["x-required-scopes"] == ["flags:evaluate"]
     assert "security" not in result["paths"]["/v1/organizations"]["get"]
@@ -105,7 +109,49 @@ def test_security_comes_from_the_routes():
 def test_services_own_security_schemes_are_not_shown():
     own = document("/v1/flags")
     own["components"]["securitySchemes"] = {"principal": {}}
-    assert set(merged(flags=own)["components"]["securitySchemes"]) == {"bearer", "apiKey"}
+    assert merged(flags=own)["components"]["securitySchemes"] == security_schemes("https://id.example")
+
+
+def test_tokens_are_issued_where_discovery_says():
+    schemes = security_schemes("https://id.example")
+    flows = schemes["oauth2"]["flows"]
+    assert (
+        schemes["openIdConnect"]["openIdConnectUrl"] == "https://id.example/.well-known/openid-configuration"
+    )
+    assert flows["authorizationCode"]["authorizationUrl"] == "https://id.example/oauth/authorize"
+    assert {flow["tokenUrl"] for flow in flows.values()} == {"https://id.example/oauth/token"}
+    assert "operator" not in flows["authorizationCode"]["scopes"]
+
+
+@pytest.mark.parametrize(
+    ("auth", "security"),
+    [
+        ("any", None),
+        ("public", []),
+        ("upstream", []),
+        ("optional", [{}, *ANY_CREDENTIALS]),
+        (
+            frozenset({"flags:read"}),
+            [
+                {"bearer": []},
+                {"apiKey": []},
+                {"oauth2": ["flags:read"]},
+                {"openIdConnect": ["flags:read"]},
+                {"dpop": ["flags:read"]},
+            ],
+        ),
+    ],
+)
+def test_every_word_of_the_table_is_said_in_openapi(auth: AuthWord | frozenset[str], security: object):
+    assert security_of(auth) == security
+
+
+def test_methods_of_one_prefix_have_their_own_security():
+    own = document("/v1/sessions")
+    own["paths"]["/v1/sessions"]["post"] = {"responses": {}}
+    item = merged(identity=own)["paths"]["/v1/sessions"]
+    assert item["post"]["security"] == []
+    assert "security" not in item["get"]
 
 
 def test_every_operation_tells_of_problems():

@@ -29,7 +29,7 @@ def table(*routes: str) -> RouteTable:
 
 def prefix_of(routes: RouteTable, path: str) -> str | None:
     found = routes.find(path)
-    return found.route.prefix if found is not None else None
+    return found.prefix if found is not None else None
 
 
 def test_the_shipped_routes_are_valid():
@@ -90,10 +90,21 @@ def test_head_and_options_come_along():
     assert found.allow == "GET, HEAD, OPTIONS"
 
 
+def test_methods_of_one_prefix_may_be_different_routes():
+    found = table(
+        route("/v1/things", methods='["GET", "DELETE"]'),
+        route("/v1/things", methods='["POST"]', auth='"public"'),
+    ).find("/v1/things/1")
+    assert found is not None
+    assert found.allow == "DELETE, GET, HEAD, OPTIONS, POST"
+    auth = {method: each.route.auth for method, each in found.by_method.items()}
+    assert auth == {"GET": "any", "HEAD": "any", "DELETE": "any", "POST": "public"}
+
+
 def test_sizes_have_units():
     found = table(route("/v1/things", body_limit='"10 MiB"')).find("/v1/things")
     assert found is not None
-    assert found.route.body_limit == 10 * 1024 * 1024
+    assert found.first.route.body_limit == 10 * 1024 * 1024
 
 
 @pytest.mark.parametrize(
@@ -109,6 +120,15 @@ def test_sizes_have_units():
         (LIMITS + route("/v1/a", limit='"none"'), "routes.toml:14: no limit is named 'none'"),
         (LIMITS + route("/v1/{a}") + route("/v1/{b}"), "routes.toml:20: /v1/{b} is routed twice"),
         (LIMITS + route("/v1/a", auth='"public"', limit='"normal"'), "its limit must be per address"),
+        (LIMITS + route("/v1/a", auth='"upstream"', limit='"normal"'), "its limit must be per address"),
+        (LIMITS + route("/v1/a") + route("/v1/a"), "routes.toml:20: /v1/a is routed twice"),
+        (
+            LIMITS + route("/v1/a") + route("/v1/a", methods='["POST"]', upstream='"gateway"'),
+            "routes.toml:20: /v1/a is /v1/a of flags for other methods",
+        ),
+        (LIMITS + route("/v1/a", auth='"nobody"'), "routes.0.auth: write"),
+        (LIMITS + route("/v1/a", cors='"some"'), "routes.0.cors: "),
+        (LIMITS + route("/v1/a", errors='"html"'), "routes.0.errors: "),
         (LIMITS + route("/v1/a", colour='"red"'), "routes.0.colour: Extra inputs"),
         (LIMITS + route("/"), "routes.toml:14: / would take every path"),
         (LIMITS + route("/v1/../a"), "routes.0.prefix: write a prefix"),

@@ -78,6 +78,20 @@ def test_every_deployable_is_wired_to_those_it_calls(tmp_path: Path):
     assert "flags" in settings["flags"].database_url.get_secret_value()  # type: ignore[attr-defined]
 
 
+def test_identity_and_the_gateway_name_the_same_issuer(tmp_path: Path):
+    listening = load_all_settings(DEPLOYABLES, surroundings(tmp_path))
+    public = load_all_settings(DEPLOYABLES, surroundings(tmp_path, public_url="https://id.example"))
+
+    names = [(each["identity"].issuer, each[GATEWAY].issuer) for each in (listening, public)]  # type: ignore[attr-defined]
+    assert names == [("http://127.0.0.1:8099",) * 2, ("https://id.example",) * 2]
+
+
+def test_mails_are_written_into_the_data_directory(tmp_path: Path):
+    settings = load_all_settings(DEPLOYABLES, surroundings(tmp_path))
+
+    assert settings["identity"].mail_directory == tmp_path / "mail"  # type: ignore[attr-defined]
+
+
 def test_options_reach_every_deployable(tmp_path: Path):
     settings = load_all_settings(
         DEPLOYABLES, surroundings(tmp_path, log_format="json", redis_url="redis://r")

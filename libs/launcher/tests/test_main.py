@@ -39,6 +39,7 @@ def test_up_has_defaults(asked: list[UpOptions]):
 
 def test_up_takes_options(asked: list[UpOptions]):
     arguments = ["--host=::1", "--port=0", "--data-dir=here", "--log-format=json", "--redis-url=redis://r"]
+    arguments.append("--public-url=https://id.example")
 
     assert status_of("up", *arguments, "--database-url=postgresql://u:p@h/d") == 0
 
@@ -50,6 +51,7 @@ def test_up_takes_options(asked: list[UpOptions]):
             log_format="json",
             database_url="postgresql://u:p@h/d",
             redis_url="redis://r",
+            public_url="https://id.example",
         )
     ]
     assert "u:p" not in repr(asked[0])
@@ -59,11 +61,13 @@ def test_options_come_from_the_environment_too(asked: list[UpOptions], monkeypat
     monkeypatch.setenv("GATEWAY_PORT", "8181")
     monkeypatch.setenv("UNDERCROFT_DATA_DIR", "/data")
     monkeypatch.setenv("UNDERCROFT_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("UNDERCROFT_PUBLIC_URL", "https://id.example")
 
     status_of("up", "--host=localhost")
 
     assert (asked[0].port, asked[0].data_directory) == (8181, Path("/data"))
     assert asked[0].database_url == "postgresql://h/d"
+    assert asked[0].public_url == "https://id.example"
 
 
 def test_options_come_from_a_dotenv_file_too(asked: list[UpOptions]):

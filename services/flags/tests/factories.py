@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from undercroft.flags.settings import FlagsSettings
-from undercroft.shared.auth import Principal
+from undercroft.shared.auth import Kind, Principal
 from undercroft.shared.settings import load_settings
 from undercroft.shared.testing import TEST_SECRET, api_key_principal, principal_headers, principal_keys
 
@@ -70,3 +70,19 @@ def targeted(rule: object, **members: object) -> dict[str, object]:
 def document(**flags: object) -> dict[str, object]:
     """A flagd document of these flags; underscores in names stand for hyphens."""
     return {"flags": {name.replace("_", "-"): flag for name, flag in flags.items()}}
+
+
+def person(kind: Kind = "user") -> Mapping[str, str]:
+    """Headers of somebody who signed in, or of an OAuth client."""
+    principal = Principal("usr_01h455vb4pex5vsknk084sn02q", kind, ORGANIZATION, frozenset({"flags:evaluate"}))
+    return principal_headers(principal, audience="flags")
+
+
+def by_rules(*rules: object, **members: object) -> dict[str, object]:
+    """A boolean flag that is off unless a rule applies."""
+    return definition(defaultVariant="off", rules=list(rules), **members)
+
+
+def condition(attribute: str, operator: str, value: object, **members: object) -> dict[str, object]:
+    """A condition with one value."""
+    return {"attribute": attribute, "operator": operator, "value": value, **members}

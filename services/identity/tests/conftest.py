@@ -7,9 +7,14 @@ import httpx
 import pytest
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
+from joserfc.jwk import ECKey, RSAKey
 from services.identity.tests.factories import settings
 
+from undercroft.identity.dependencies.accounts import close_accounts
+from undercroft.identity.domain.attempts import AttemptLimit
+from undercroft.identity.domain.signing_keys import Algorithm
 from undercroft.identity.main import create_app, install
+from undercroft.identity.service.signing import generate_key
 from undercroft.shared.db import Database
 from undercroft.shared.logs import configure_logging
 from undercroft.shared.migrations import upgrade_if_behind
@@ -22,6 +27,33 @@ Replica = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 def _plain_logs(fresh_logging: None) -> None:
     """Errors are logged as in production: structlog's own tracebacks take seconds each."""
     configure_logging(log_format="json", log_level="warning", service_name="identity")
+
+
+@pytest.fixture(scope="session")
+def rsa_keys() -> list[ECKey | RSAKey]:
+    """Keys that take a tenth of a second each, made once."""
+    return [generate_key("RS256") for _ in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def _ready_made_keys(monkeypatch: pytest.MonkeyPatch, rsa_keys: list[ECKey | RSAKey]) -> None:
+    """Let no test wait for the first RSA keys of its database."""
+    ready = list(rsa_keys)
+
+    def make(algorithm: Algorithm) -> ECKey | RSAKey:
+        return ready.pop() if algorithm == "RS256" and ready else generate_key(algorithm)
+
+    monkeypatch.setattr("undercroft.identity.dependencies.signing.generate_key", make)
+
+
+@pytest.fixture
+def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts beyond the free ones wait a minute, so that a slow machine does not let them pass."""
+
+    def wait_seconds(limit: AttemptLimit, attempts: int) -> int:
+        return 0 if attempts < limit.free else 60
+
+    monkeypatch.setattr(AttemptLimit, "wait_seconds", wait_seconds)
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
@@ -37,11 +69,13 @@ async def database(migrated_database: Callable[[str], Awaitable[str]]) -> AsyncI
 
 
 @pytest.fixture
-async def app(database: Database) -> FastAPI:
+async def app(database: Database) -> AsyncIterator[FastAPI]:
     """The application in the test's transaction, without background work."""
-    app = create_app(settings("postgresql+asyncpg://nobody@localhost/nowhere", max_api_keys=3))
+    limits = {"max_api_keys": 3, "free_attempts_per_account": 5, "free_attempts_per_address": 30}
+    app = create_app(settings("postgresql+asyncpg://nobody@localhost/nowhere", **limits))
     install(app, database)
-    return app
+    yield app
+    await close_accounts(app)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def settings(database_url: str, **values: object) -> IdentitySettings:
         secret_key=TEST_SECRET,
         principal_keys=principal_keys("identity"),
         access_log=False,
-        **values,
+        **{"argon2_memory_kib": 64, **values},
     )
 
 

@@ -3,13 +3,19 @@
 ServiceError
 ├── BadRequestError
 │   └── MalformedRequestError 400
+│       └── CredentialsMalformedError 400
 ├── UnauthenticatedError
 │   ├── CredentialsMissingError 401
-│   └── CredentialsInvalidError 401
+│   ├── CredentialsInvalidError 401
+│   │   ├── AccessEndedError
+│   │   ├── CredentialsExpiredError
+│   │   └── TokenBindingError
+│   └── ProofInvalidError 401
 ├── ForbiddenError
 │   ├── InsufficientScopeError 403
 │   └── AddressNotAllowedError 403
 ├── NotFoundError
+│   ├── OrganizationNotFoundError 404
 │   └── RouteNotFoundError 404
 ├── RequestTimeoutError 408
 ├── TargetTooLongError 414
@@ -19,7 +25,10 @@ ServiceError
 └── BadGatewayError, UnavailableError, GatewayTimeoutError (of an upstream)
 """
 
+import re
 from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
 
 from undercroft.shared.errors import (
     BadRequestError,
@@ -29,8 +38,20 @@ from undercroft.shared.errors import (
     ServiceError,
     UnauthenticatedError,
 )
+from undercroft.shared.jose import ASYMMETRIC_ALGORITHMS
+from undercroft.shared.serialization import dumps
 
 _CHALLENGE = 'Bearer realm="undercroft"'
+_PROOF_ALGORITHMS = f'algs="{" ".join(ASYMMETRIC_ALGORITHMS)}"'
+_NOT_NOW: Final = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_NOT_IN_A_DESCRIPTION: Final = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
 class MalformedRequestError(BadRequestError):
@@ -39,13 +60,20 @@ class MalformedRequestError(BadRequestError):
     code = "malformed_request"
 
 
+class CredentialsMalformedError(MalformedRequestError):
+    """Credentials were sent in more than one way, or in a way that cannot be read (RFC 6750 section 3.1)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_request"'})
+
+
 class CredentialsMissingError(UnauthenticatedError):
     """No credentials were sent: the challenge carries no error (RFC 6750 section 3.1)."""
 
     code = "credentials_missing"
 
     def __init__(self) -> None:
-        super().__init__("Send an API key as `Authorization: Bearer` or `X-API-Key`.")
+        super().__init__("Send an access token or an API key as `Authorization: Bearer`.")
 
 
 class CredentialsInvalidError(UnauthenticatedError):
@@ -55,6 +83,34 @@ class CredentialsInvalidError(UnauthenticatedError):
 
     def __init__(self, detail: str = "The credentials are unknown, expired or revoked.") -> None:
         super().__init__(detail, headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'})
+
+
+class AccessEndedError(CredentialsInvalidError):
+    """Identity refused the credentials: they are unknown, expired or revoked."""
+
+
+class CredentialsExpiredError(CredentialsInvalidError):
+    """The credentials were good and are over; whoever sends them is guessing nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("The credentials have expired.")
+
+
+class TokenBindingError(CredentialsInvalidError):
+    """A bound token was sent as an unbound one, or the other way round, or with another key (RFC 9449 section 7)."""
+
+    def __init__(self, detail: str = "The token is not to be used with this authentication scheme.") -> None:
+        super().__init__(detail)
+        self.headers["WWW-Authenticate"] += f", DPoP {_PROOF_ALGORITHMS}"
+
+
+class ProofInvalidError(UnauthenticatedError):
+    """The proof of possession is missing or worthless (RFC 9449 section 7.1)."""
+
+    code = "dpop_proof_invalid"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_dpop_proof"'})
 
 
 class InsufficientScopeError(ForbiddenError):
@@ -72,6 +128,15 @@ class AddressNotAllowedError(ForbiddenError):
     """The key may not be used from this address."""
 
     code = "address_not_allowed"
+
+
+class OrganizationNotFoundError(NotFoundError):
+    """There is no such organization, or not for this caller."""
+
+    code = "organization_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such organization.")
 
 
 class RouteNotFoundError(NotFoundError):
@@ -114,3 +179,21 @@ class QuotaExceededError(RateLimitedError):
             retry_after_seconds=retry_after_seconds,
             extensions={"violated-policies": [policy]},
         )
+
+
+def challenge_for_possession(error: ServiceError) -> None:
+    """Let an error that names the Bearer scheme name DPoP instead, with the algorithms that proofs may have."""
+    challenge = error.headers.get("WWW-Authenticate", "")
+    if challenge.startswith(_CHALLENGE):
+        own = challenge.partition(", DPoP ")[0].removeprefix("Bearer ")
+        error.headers["WWW-Authenticate"] = f"DPoP {own}, {_PROOF_ALGORITHMS}"
+
+
+def oauth_error_body(error: ServiceError) -> bytes:
+    """Return an error as RFC 6749 section 5.2 has it: a refusal is the request's fault, or it is not served now."""
+    if error.status in _NOT_NOW:
+        code = "temporarily_unavailable"
+    else:
+        code = "server_error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
+    description = _NOT_IN_A_DESCRIPTION.sub("", error.detail)
+    return dumps({"error": code, **({"error_description": description} if description else {})})

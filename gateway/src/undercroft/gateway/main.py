@@ -3,18 +3,24 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 import httpx
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
-from undercroft.gateway.auth import Authenticator, IdentityClient
+from undercroft.gateway.auth.authenticator import Authenticator
+from undercroft.gateway.auth.identity_client import IdentityClient
+from undercroft.gateway.auth.key_set import SigningKeys
+from undercroft.gateway.auth.memory import Retention
+from undercroft.gateway.auth.proofs import ProofChecker
+from undercroft.gateway.auth.resolving import KeyResolver, TokenResolver
+from undercroft.gateway.auth.tokens import TokenVerifier
 from undercroft.gateway.compositions.status import StatusComposition, StatusPage
 from undercroft.gateway.limits import Limiter
-from undercroft.gateway.openapi import MergedDocument
-from undercroft.gateway.proxy.cors import CorsRules
+from undercroft.gateway.openapi.document import MergedDocument
+from undercroft.gateway.proxy.cors import CorsPolicies
 from undercroft.gateway.proxy.forward import Forwarder, Upstream
 from undercroft.gateway.proxy.pipeline import Pipeline, Stages
 from undercroft.gateway.routes import router
@@ -24,6 +30,8 @@ from undercroft.shared.app import VERSION, create_service_app
 from undercroft.shared.auth import PrincipalSigner
 from undercroft.shared.cache import close_cache, make_cache
 from undercroft.shared.command import run_command
+from undercroft.shared.dpop import UsedProofs
+from undercroft.shared.events import CloudEvent
 from undercroft.shared.events.followers import HttpFeedClient, follow_in_memory
 from undercroft.shared.health import ReadinessCheck, run_checks
 from undercroft.shared.http_client import NetworkLimits, ServiceClient, exchange_transport, make_transport
@@ -32,6 +40,8 @@ from undercroft.shared.serialization import JsonValue
 from undercroft.shared.settings import SettingsError
 from undercroft.shared.telemetry import Telemetry
 from undercroft.shared.workers import Supervisor
+
+SIGNING_KEY_EVENTS: Final = "dev.undercroft.signing_key."
 
 
 def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -56,7 +66,9 @@ def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport
     parts.connect(app.state.principal_signer, urls)
     app.state.status = StatusComposition(parts.clients, lambda: _own_readiness(app))
     app.state.status_page = StatusPage()
-    app.state.merged_document = MergedDocument(parts.clients, routes, own=app.openapi, version=VERSION)
+    app.state.merged_document = MergedDocument(
+        parts.clients, routes, own=app.openapi, version=VERSION, issuer=settings.issuer
+    )
     stages = parts.stages(routes, app.state.principal_signer, app.state.telemetry, urls)
     app.state.pipeline = Pipeline(partial(FastAPI.__call__, app), stages=stages)
     return app
@@ -85,9 +97,10 @@ class _Parts:
         self._settings = settings
         self._transport = transport
         self._owns_transport = owns_transport
-        self._credentials = make_cache(None, prefix="gateway", memory_size=settings.credential_cache_size)
         self._limits = make_cache(settings.redis_url, prefix="gateway", memory_size=settings.limit_subjects)
         self._local_limits = make_cache(None, prefix="gateway", memory_size=settings.limit_subjects)
+        self._proofs = make_cache(settings.redis_url, prefix="gateway", memory_size=settings.dpop_proofs)
+        self._local_proofs = make_cache(None, prefix="gateway", memory_size=settings.dpop_proofs)
         self.clients: dict[str, ServiceClient] = {}
 
     def connect(self, signer: PrincipalSigner, urls: Mapping[str, str]) -> None:
@@ -96,11 +109,24 @@ class _Parts:
             name: ServiceClient(url, transport=self._transport, audience=name, signer=signer)
             for name, url in urls.items()
         }
-        self._authenticator = Authenticator(
-            IdentityClient(self.clients["identity"], wait_seconds=self._settings.credential_wait_seconds),
-            self._credentials,
-            fresh_seconds=self._settings.credential_fresh_seconds,
-            stale_seconds=self._settings.credential_stale_seconds,
+        self._authenticator = self._make_authenticator()
+
+    def _make_authenticator(self) -> Authenticator:
+        settings = self._settings
+        identity = IdentityClient(self.clients["identity"], wait_seconds=settings.credential_wait_seconds)
+        self._signing_keys = SigningKeys(identity, on_withdrawn=self._forget)
+        own_names = (settings.issuer, *settings.resources)
+        verifier = TokenVerifier(self._signing_keys, issuer=settings.issuer, audiences=own_names)
+        used_proofs = UsedProofs(self._proofs, self._local_proofs, prefix="gateway")
+        return Authenticator(
+            keys=KeyResolver(identity),
+            tokens=TokenResolver(verifier, identity),
+            proofs=ProofChecker(used_proofs, addresses=own_names),
+            retention=Retention(
+                size=settings.credential_cache_size,
+                fresh_seconds=settings.credential_fresh_seconds,
+                stale_seconds=settings.credential_stale_seconds,
+            ),
         )
 
     def stages(
@@ -118,7 +144,7 @@ class _Parts:
                 signer,
                 body_read_seconds=settings.body_read_seconds,
             ),
-            cors=CorsRules(settings.cors_origins),
+            cors=CorsPolicies(settings.cors_origins),
             telemetry=telemetry,
             trusted_proxies=settings.trusted_proxies,
             access_log=settings.access_log,
@@ -130,19 +156,32 @@ class _Parts:
         async with AsyncExitStack() as stack:
             if self._owns_transport:
                 stack.push_async_callback(self._transport.aclose)
-            for cache in (self._credentials, self._limits, self._local_limits):
+            for cache in (self._limits, self._local_limits, self._proofs, self._local_proofs):
                 stack.push_async_callback(close_cache, cache)
             supervisor = Supervisor(get_logger(__name__))
             stack.push_async_callback(supervisor.stop)
             supervisor.start("identity feed", self._follow_identity)
+            supervisor.start("signing keys", self._signing_keys.keep_fresh)
             if self._settings.redis_url is not None:
                 app.state.readiness_checks.append(ReadinessCheck("redis", self._ping, required=False))
             yield
 
     async def _follow_identity(self) -> None:
         feed = HttpFeedClient(self.clients["identity"])
-        authenticator = self._authenticator
-        await follow_in_memory(feed, authenticator.handle_event, on_gap=authenticator.forget_everything)
+        await follow_in_memory(feed, self._handle_event, on_gap=self._start_afresh)
+
+    def _forget(self, kid: str) -> None:
+        self._authenticator.forget(kid)
+
+    async def _handle_event(self, event: CloudEvent) -> None:
+        if event.type.startswith(SIGNING_KEY_EVENTS):
+            self._signing_keys.refresh_soon()  # not awaited: revocations wait behind this event
+        else:
+            self._authenticator.handle_event(event)
+
+    async def _start_afresh(self) -> None:
+        self._authenticator.forget_everything()
+        self._signing_keys.refresh_soon()
 
     async def _ping(self) -> None:
         await self._limits.ping()

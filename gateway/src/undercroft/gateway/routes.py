@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from undercroft.gateway.compositions.status import PlatformStatus, StatusComposition, StatusPage
 from undercroft.gateway.errors import RouteNotFoundError
-from undercroft.gateway.openapi import MergedDocument
+from undercroft.gateway.openapi.document import MergedDocument
 from undercroft.shared.auth import public
 from undercroft.shared.preconditions import if_none_match_matches
 from undercroft.shared.serialization import JsonResponse

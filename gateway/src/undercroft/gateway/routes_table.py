@@ -2,10 +2,10 @@
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,9 @@ _SIZE = re.compile(r"(\d{1,6}) ?(B|KiB|MiB|GiB)")
 _PREFIX = re.compile(r"(?:/(?:[a-z0-9._~-]+|\{[a-z_]+\}))+")
 _ANY_SEGMENT = ""
 _HOME = "/"
+
+AuthWord = Literal["public", "optional", "upstream", "any"]
+_AUTH_WORDS: Final = get_args(AuthWord)
 
 
 class RoutesError(Exception):
@@ -44,12 +47,12 @@ def _check_prefix(value: str) -> str:
 
 
 def _check_auth(value: object) -> object:
-    if value in ("public", "any"):
+    if value in _AUTH_WORDS:
         return value
     scopes = {str(scope) for scope in Scope}
     if isinstance(value, list) and value and all(scope in scopes for scope in value):
         return frozenset(value)
-    raise ValueError('write "public", "any" or a list of known scopes')
+    raise ValueError('write "public", "optional", "upstream", "any" or a list of known scopes')
 
 
 class _Strict(BaseModel):
@@ -67,15 +70,18 @@ class LimitPolicy(_Strict):
 
 
 class Route(_Strict):
-    """One route."""
+    """One route: some methods below one prefix."""
 
     prefix: Annotated[str, AfterValidator(_check_prefix)]
     upstream: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,62}$")]
-    auth: Annotated[Literal["public", "any"] | frozenset[str], BeforeValidator(_check_auth)]
+    auth: Annotated[AuthWord | frozenset[str], BeforeValidator(_check_auth)]
     limit: str | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=3_600)] = 30
     body_limit: Annotated[int, BeforeValidator(_parse_size)] = 1024 * 1024
     methods: tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE"], ...] = Field(min_length=1)
+    cors: Literal["listed", "any", "none"] = "listed"
+    cookies: bool = False
+    errors: Literal["problem", "oauth"] = "problem"
 
     @property
     def template(self) -> str:
@@ -83,9 +89,9 @@ class Route(_Strict):
         return self.prefix if self.upstream == OWN_VIEWS else f"{self.prefix}/{{path}}"
 
     @property
-    def is_public(self) -> bool:
-        """Tell whether no credentials are asked for."""
-        return self.auth == "public"
+    def is_anonymous(self) -> bool:
+        """Tell whether the gateway learns of nobody who calls."""
+        return self.auth in ("public", "upstream")
 
 
 class _File(_Strict):
@@ -98,7 +104,7 @@ class _Node:
     """One segment of the tree that routes are matched in."""
 
     children: dict[str, "_Node"] = field(default_factory=dict)
-    matched: "MatchedRoute | None" = None
+    place: "Place | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,41 +114,65 @@ class MatchedRoute:
     route: Route
     limit: LimitPolicy | None
     template: str
-    methods: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Everything that is offered below one prefix, by method; HEAD is where GET is."""
+
+    prefix: str
+    is_exact: bool
+    by_method: dict[str, MatchedRoute]
+    first: MatchedRoute
     allow: str
+
+    @classmethod
+    def of(cls, routes: Sequence[MatchedRoute]) -> "Place":
+        """Put the routes of one prefix together."""
+        by_method: dict[str, MatchedRoute] = {
+            method: each for each in routes for method in each.route.methods
+        }
+        if "GET" in by_method:
+            by_method["HEAD"] = by_method["GET"]
+        first = routes[0]
+        allow = ", ".join(sorted({*by_method, "OPTIONS"}))
+        return cls(first.route.prefix, first.route.upstream == OWN_VIEWS, by_method, first, allow)
 
 
 class RouteTable:
-    """Finds the route of a path."""
+    """Finds what is offered at a path."""
 
     def __init__(self, routes: Iterable[MatchedRoute], limits: Mapping[str, LimitPolicy]) -> None:
         self.routes = tuple(routes)
         self.limits = dict(limits)
         self._root = _Node()
-        self._home: MatchedRoute | None = None
+        self._home: Place | None = None
+        together: dict[str, list[MatchedRoute]] = {}
         for each in self.routes:
-            self._insert(each)
+            together.setdefault(_shape(each.route.prefix), []).append(each)
+        for routes_of_one in together.values():
+            self._insert(Place.of(routes_of_one))
 
-    def find(self, path: str) -> MatchedRoute | None:
-        """Return the route with the longest matching prefix; literal segments win over `{name}`."""
+    def find(self, path: str) -> Place | None:
+        """Return the place with the longest matching prefix; literal segments win over `{name}`."""
         return _walk(self._root, path.split("/"), 1) or (self._home if path == _HOME else None)
 
     def upstreams(self) -> frozenset[str]:
         """Return the names of every upstream that a route needs."""
         return frozenset(each.route.upstream for each in self.routes) - {OWN_VIEWS}
 
-    def _insert(self, matched: MatchedRoute) -> None:
-        if matched.route.prefix == _HOME:
-            self._home = matched
+    def _insert(self, place: Place) -> None:
+        if place.prefix == _HOME:
+            self._home = place
             return
         node = self._root
-        for segment in matched.route.prefix.split("/")[1:]:
+        for segment in place.prefix.split("/")[1:]:
             key = _ANY_SEGMENT if segment.startswith("{") else segment
             node = node.children.setdefault(key, _Node())
-        node.matched = matched
+        node.place = place
 
 
-def _walk(node: _Node, segments: list[str], depth: int) -> MatchedRoute | None:
+def _walk(node: _Node, segments: list[str], depth: int) -> Place | None:
     if depth < len(segments):
         segment = segments[depth]
         for key in (segment, _ANY_SEGMENT) if segment else ():
@@ -150,10 +180,10 @@ def _walk(node: _Node, segments: list[str], depth: int) -> MatchedRoute | None:
             found = _walk(child, segments, depth + 1) if child is not None else None
             if found is not None:
                 return found
-    matched = node.matched
-    if matched is not None and matched.route.upstream == OWN_VIEWS and depth < len(segments):
+    place = node.place
+    if place is not None and place.is_exact and depth < len(segments):
         return None
-    return matched
+    return place
 
 
 def load_routes(
@@ -175,29 +205,36 @@ def load_routes(
     if AUTHENTICATION_LIMIT not in limits:
         raise RoutesError(f"{name}: limits.{AUTHENTICATION_LIMIT} is missing")
     known = {*upstreams, OWN_VIEWS}
-    seen: set[str] = set()
+    seen: dict[str, Route] = {}
     for index, route in enumerate(parsed.routes):
         reason = _conflict(route, known=known, limits=limits, seen=seen)
         if reason is not None:
             raise RoutesError(f"{name}:{_line_of(text, 'routes', index)}: {reason}")
-        seen.add(_shape(route.prefix))
+        seen.update((f"{method} {_shape(route.prefix)}", route) for method in route.methods)
+        seen[_shape(route.prefix)] = route
     return RouteTable((_matched(route, limits) for route in parsed.routes), limits)
 
 
 def _conflict(
-    route: Route, *, known: Collection[str], limits: Mapping[str, LimitPolicy], seen: Collection[str]
+    route: Route, *, known: Collection[str], limits: Mapping[str, LimitPolicy], seen: Mapping[str, Route]
 ) -> str | None:
-    if route.upstream not in known:
-        return f"no upstream is named {route.upstream!r}"
-    if route.prefix == _HOME and route.upstream != OWN_VIEWS:
-        return f"{_HOME} would take every path: only the gateway's own view can be there"
-    if route.limit is not None and route.limit not in limits:
-        return f"no limit is named {route.limit!r}"
-    if _shape(route.prefix) in seen:
-        return f"{route.prefix} is routed twice"
-    if route.is_public and route.limit is not None and limits[route.limit].per == "credential":
-        return f"{route.prefix} is public, so its limit must be per address"
-    return None
+    """Return the first reason against a route, or None."""
+    prefix, limit = route.prefix, limits.get(route.limit or "")
+    shape = _shape(prefix)
+    twin = seen.get(shape, route)
+    reasons = {
+        f"no upstream is named {route.upstream!r}": route.upstream not in known,
+        f"{_HOME} would take every path: only the gateway's own view can be there": prefix == _HOME
+        and route.upstream != OWN_VIEWS,
+        f"no limit is named {route.limit!r}": route.limit is not None and limit is None,
+        f"{prefix} is routed twice": any(f"{method} {shape}" in seen for method in route.methods),
+        f"{prefix} is {twin.prefix} of {twin.upstream} for other methods": (twin.prefix, twin.upstream)
+        != (prefix, route.upstream),
+        f"{prefix} is {route.auth}, so its limit must be per address": route.is_anonymous
+        and limit is not None
+        and limit.per == "credential",
+    }
+    return next((reason for reason, is_given in reasons.items() if is_given), None)
 
 
 def _shape(prefix: str) -> str:
@@ -205,15 +242,10 @@ def _shape(prefix: str) -> str:
 
 
 def _matched(route: Route, limits: Mapping[str, LimitPolicy]) -> MatchedRoute:
-    methods: set[str] = {*route.methods, "OPTIONS"}
-    if "GET" in methods:
-        methods.add("HEAD")
     return MatchedRoute(
         route=route,
         limit=limits[route.limit] if route.limit is not None else None,
         template=route.template,
-        methods=frozenset(methods),
-        allow=", ".join(sorted(methods)),
     )
 
 

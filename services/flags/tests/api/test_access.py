@@ -7,6 +7,7 @@ import pytest
 from fastapi import FastAPI
 from services.flags.tests.factories import ORGANIZATION, caller
 
+from undercroft.shared.app import iter_routes
 from undercroft.shared.auth import PRINCIPAL_HEADER
 from undercroft.shared.testing import service_headers, unguarded_routes
 
@@ -17,6 +18,15 @@ READS = [
     ("GET", "/v1/flags"),
     ("GET", "/v1/flags/new-checkout"),
     ("GET", "/v1/flags/new-checkout/environments/production"),
+    ("POST", "/v1/flags/new-checkout/environments/production/explain"),
+    ("GET", "/v1/flags/new-checkout/environments/production/schedules"),
+    ("GET", "/v1/flags/new-checkout/environments/production/schedules/sch_01h455vb4pex5vsknk084sn02q"),
+    ("GET", "/v1/flags/new-checkout/history"),
+    ("GET", "/v1/flags/new-checkout/usage"),
+    ("GET", "/v1/segments"),
+    ("GET", "/v1/segments/beta"),
+    ("GET", "/v1/segments/beta/uses"),
+    ("GET", "/v1/segments/beta/history"),
 ]
 WRITES = [
     ("POST", "/v1/environments"),
@@ -27,6 +37,16 @@ WRITES = [
     ("PATCH", "/v1/flags/new-checkout"),
     ("DELETE", "/v1/flags/new-checkout"),
     ("PUT", "/v1/flags/new-checkout/environments/production"),
+    ("POST", "/v1/environments/production/promotions"),
+    ("POST", "/v1/flags/bulk"),
+    ("POST", "/v1/flags/new-checkout/history/1/restore"),
+    ("POST", "/v1/flags/new-checkout/environments/production/schedules"),
+    ("DELETE", "/v1/flags/new-checkout/environments/production/schedules/sch_01h455vb4pex5vsknk084sn02q"),
+    ("POST", "/v1/segments"),
+    ("PATCH", "/v1/segments/beta"),
+    ("DELETE", "/v1/segments/beta"),
+    ("POST", "/v1/segments/beta/history/1/restore"),
+    ("POST", "/v1/import/unleash"),
 ]
 EVALUATIONS = [
     ("POST", "/ofrep/v1/evaluate/flags"),
@@ -49,6 +69,19 @@ async def call(
 
 def test_every_route_demands_something_or_is_public(app: FastAPI):
     assert unguarded_routes(app) == []
+
+
+def test_every_route_of_the_service_is_among_those_tested_here(app: FastAPI):
+    tested = READS + WRITES + EVALUATIONS
+    public = {"/healthz", "/readyz", "/metrics", "/internal/events"}
+    missed = [
+        (method, route.path)
+        for route in iter_routes(app)
+        for method in sorted(route.methods or ())
+        if method != "HEAD" and route.path not in public
+        if not any(method == verb and route.path_regex.match(path) for verb, path in tested)
+    ]
+    assert missed == []
 
 
 @pytest.mark.parametrize(("method", "path"), READS + WRITES + EVALUATIONS + [("GET", "/internal/events")])

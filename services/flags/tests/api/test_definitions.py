@@ -91,7 +91,8 @@ async def test_flag_and_environment_must_exist(client: httpx.AsyncClient):
         ({"targeting": {"$ref": "nobody"}}, "#/targeting", "unknown_evaluator"),
         ({"targeting": {"if": [True, "maybe"]}}, "#/targeting/if/1", "unknown_variant"),
         ({"metadata": {"a": []}}, "#/metadata/a", "wrong_type"),
-        ({"rules": []}, "#/rules", "unknown_member"),
+        ({"strategies": []}, "#/strategies", "unknown_member"),
+        ({"rules": [], "targeting": {}}, "#/targeting", "conflicting_members"),
     ],
 )
 async def test_a_wrong_definition_is_refused_with_the_place(

@@ -9,10 +9,19 @@ import httpx
 import jsonschema
 import pytest
 from fastapi import FastAPI
-from services.flags.tests.factories import ORGANIZATION_ID, caller, customer, definition, document, targeted
+from services.flags.tests.factories import (
+    ORGANIZATION_ID,
+    caller,
+    customer,
+    definition,
+    document,
+    person,
+    targeted,
+)
 
 from undercroft.flags.domain import FlagSet
 from undercroft.flags.main import install
+from undercroft.shared.auth import Kind
 from undercroft.shared.db import Database
 
 ALL = "/ofrep/v1/evaluate/flags"
@@ -205,6 +214,16 @@ async def test_an_answer_is_the_callers_own(client: httpx.AsyncClient):
     answer = await client.post(ALL, json={})
     assert answer.headers["Cache-Control"] == "private, no-cache"
     assert answer.headers["Vary"] == "Authorization, X-API-Key"
+
+
+@pytest.mark.parametrize("kind", ["user", "client"])
+async def test_people_and_clients_evaluate_in_production(
+    client: httpx.AsyncClient, define: Define, kind: Kind
+):
+    await define(new_checkout=definition())
+    assert (await client.post(ONE, json={}, headers=person(kind))).json()["value"] is True
+    elsewhere = await client.post(f"{ONE}?environment=staging", json={}, headers=person(kind))
+    assert (elsewhere.status_code, elsewhere.json()["errorCode"]) == (400, "GENERAL")
 
 
 async def test_a_key_evaluates_in_the_environment_it_is_bound_to(client: httpx.AsyncClient, define: Define):

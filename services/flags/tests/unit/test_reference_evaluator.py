@@ -23,7 +23,7 @@ from undercroft.flags.domain.json_logic import OPERATOR_NAMES
 NOW = 1_700_000_000
 NIGHTLY = os.environ.get("UNDERCROFT_HYPOTHESIS_PROFILE") == "nightly"
 CHECKED = settings(
-    max_examples=20_000 if NIGHTLY else 300,
+    max_examples=20_000 if NIGHTLY else 700,  # by three tests
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -18,7 +18,8 @@ from services.identity.tests.factories import (
 )
 from sqlalchemy import select, update
 
-from undercroft.identity.models import ApiKey, outbox
+from undercroft.identity.models.api_keys import ApiKey
+from undercroft.identity.models.base import outbox
 from undercroft.shared.db import Database
 from undercroft.shared.ids import TypeId
 

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from services.identity.tests.factories import GATEWAY, OPERATOR, create_key, outcome, verify
 from sqlalchemy import select
 
-from undercroft.identity.models import ApiKey
-from undercroft.identity.worker import write_last_uses
+from undercroft.identity.models.api_keys import ApiKey
+from undercroft.identity.worker.api_keys import write_last_uses
 from undercroft.shared.db import Database
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.testing import service_headers, unguarded_routes

@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 from services.identity.tests.factories import GATEWAY, OPERATOR, create_key, outcome, settings, verify
 
-from undercroft.identity.dependencies import operator_key_service
+from undercroft.identity.dependencies.api_keys import operator_key_service
 from undercroft.identity.main import ensure_operator_key, main, open_database
 from undercroft.identity.service.verification import LastUses
-from undercroft.identity.worker import write_last_uses, write_last_words
+from undercroft.identity.worker.api_keys import write_last_uses, write_last_words
 from undercroft.shared.db import Database
 from undercroft.shared.errors import UnavailableError
 from undercroft.shared.ids import new_uuid7

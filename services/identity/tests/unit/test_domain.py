@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from undercroft.identity.domain import earliest, first_operator_only, normalise_network, unique
+from undercroft.identity.domain.api_keys import earliest, first_not_for_keys, normalise_network, unique
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -31,12 +31,19 @@ def test_what_is_no_network_is_refused(given: str):
 
 
 @pytest.mark.parametrize("scope", ["operator", "flags:read", "flags:write"])
-def test_scopes_that_rule_over_all_organizations_are_found(scope: str):
-    assert first_operator_only(["identity:read", scope]) == 1
+def test_scopes_that_rule_over_all_organizations_are_the_operators(scope: str):
+    assert first_not_for_keys(["identity:read", scope], is_of_organization=True) == 1
+    assert first_not_for_keys(["identity:read", scope], is_of_organization=False) is None
+
+
+def test_no_key_holds_a_persons_account():
+    assert first_not_for_keys(["account"], is_of_organization=True) == 0
+    assert first_not_for_keys(["account"], is_of_organization=False) == 0
 
 
 def test_other_scopes_are_for_organizations_too():
-    assert first_operator_only(["identity:write", "flags:evaluate", "usage:ingest", "webhooks:send"]) is None
+    scopes = ["identity:write", "flags:evaluate", "usage:ingest", "webhooks:send"]
+    assert first_not_for_keys(scopes, is_of_organization=True) is None
 
 
 def test_repetitions_go_and_order_is_settled():

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from undercroft.identity.errors import ApiKeyInvalidError
-from undercroft.identity.repository.api_keys import ApiKeyRepository, StoredKey
+from undercroft.identity.errors.api_keys import ApiKeyInvalidError
+from undercroft.identity.repository.api_keys import StoredKey, StoredKeys
 from undercroft.identity.service.verification import LastUses, VerificationService
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.tokens import Token, mint_token
@@ -16,7 +16,7 @@ SECOND = timedelta(seconds=1)
 
 
 @dataclass
-class StoredKeys:
+class KnownKeys:
     """A repository that holds what it was given and counts how often it is asked."""
 
     rows: dict[UUID, StoredKey] = field(default_factory=dict)
@@ -43,8 +43,8 @@ def stored(token: Token, **values: Any) -> StoredKey:
 
 
 def service(*rows: StoredKey, last_uses: LastUses | None = None) -> VerificationService:
-    keys = StoredKeys({row.id: row for row in rows})
-    return VerificationService(cast("ApiKeyRepository", keys), last_uses or LastUses(), clock=lambda: NOW)
+    keys = KnownKeys({row.id: row for row in rows})
+    return VerificationService(cast("StoredKeys", keys), last_uses or LastUses(), clock=lambda: NOW)
 
 
 async def test_a_good_secret_opens_what_its_key_holds():
@@ -75,8 +75,8 @@ async def test_another_secret_of_the_same_key_opens_nothing():
 
 
 async def test_a_mistyped_secret_is_refused_without_a_question():
-    keys = StoredKeys()
-    verification = VerificationService(cast("ApiKeyRepository", keys), LastUses(), clock=lambda: NOW)
+    keys = KnownKeys()
+    verification = VerificationService(cast("StoredKeys", keys), LastUses(), clock=lambda: NOW)
     with pytest.raises(ApiKeyInvalidError):
         await verification.verify(mint_token("live", new_uuid7()).text[:-1] + "!")
     assert keys.questions == 0

@@ -149,7 +149,7 @@ function card(api, operation) {
     element("h3", {},
       element("span", { class: `method ${operation.method}` }, operation.method.toUpperCase()),
       element("a", { href: `#${operation.id}` }, element("code", {}, operation.path)),
-      element("span", { class: "lock" }, operation.needsKey ? (scopes ? `key with ${scopes.join(" ")}` : "key") : "public")),
+      element("span", { class: "lock" }, operation.needsKey ? (scopes ? `key or token with ${scopes.join(" or ")}` : "key or token") : "public")),
     element("p", {}, element("strong", {}, operation.summary ?? "")),
     ...prose(operation.description),
     ...parameters(api, operation),
@@ -159,13 +159,17 @@ function card(api, operation) {
     element("pre", { tabindex: "0" }, command));
 }
 
+function isDemanded(security) {
+  return security.length > 0 && security.every((each) => Object.keys(each).length > 0);
+}
+
 function operationsOf(api) {
   return Object.entries(api.paths).flatMap(([path, item]) => METHODS.filter((method) => item[method]).map((method) => {
     const operation = item[method];
     return {
       ...operation, path, method,
       parameters: [...(item.parameters ?? []), ...(operation.parameters ?? [])],
-      needsKey: (operation.security ?? api.security ?? []).length > 0,
+      needsKey: isDemanded(operation.security ?? api.security ?? []),
       tag: operation.tags?.[0] ?? "other",
       id: operation.operationId ?? `${method}${path}`.replace(/[^a-z0-9]+/gi, "-"),
       text: `${method} ${path} ${operation.summary ?? ""} ${operation.description ?? ""} ${operation.tags ?? ""} ${JSON.stringify(operation.requestBody ?? "")}`.toLowerCase(),

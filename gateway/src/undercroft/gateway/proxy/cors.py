@@ -1,12 +1,14 @@
 """Cross-origin rules for browser SDKs (Fetch standard): credentials travel in headers, so any origin may be let in."""
 
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from undercroft.gateway.proxy.headers import RawHeader
+from undercroft.gateway.routes_table import Route
 
 _ALLOWED_HEADERS = (
-    b"Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Request-Id, X-API-Key, traceparent, "
-    b"tracestate"
+    b"Authorization, Content-Type, DPoP, If-Match, If-None-Match, Idempotency-Key, Request-Id, X-API-Key, "
+    b"X-Organization, traceparent, tracestate"
 )
 _EXPOSED_HEADERS = (
     b"ETag, Link, Location, RateLimit, RateLimit-Policy, Request-Id, Retry-After, WWW-Authenticate"
@@ -15,7 +17,7 @@ _MAX_AGE_SECONDS = b"7200"
 
 
 class CorsRules:
-    """Which origins may read answers."""
+    """Which origins may read the answers of a route."""
 
     def __init__(self, origins: Collection[str]) -> None:
         self._is_open = "*" in origins
@@ -50,6 +52,18 @@ class CorsRules:
         ]
 
 
-def is_preflight(method: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a request is a browser's question before the actual one."""
-    return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
+class CorsPolicies:
+    """The rules of a route, by its word in the table: the listed origins, any, or none at all."""
+
+    def __init__(self, origins: Collection[str]) -> None:
+        self._rules: Final = {"listed": CorsRules(origins), "any": CorsRules(["*"]), "none": None}
+
+    def of(self, route: Route) -> CorsRules | None:
+        """Return a route's rules, or None when browsers may read its answers from its own origin only."""
+        return self._rules[route.cors]
+
+
+def preflight_method(headers: Mapping[bytes, bytes]) -> str | None:
+    """Return the method that a browser asks about before the actual request, or None when OPTIONS is no such question."""
+    method = headers.get(b"access-control-request-method")
+    return method.decode("latin-1") if method is not None and b"origin" in headers else None

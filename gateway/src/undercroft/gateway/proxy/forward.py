@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from undercroft.gateway.errors import MalformedRequestError, RequestTimeoutError
-from undercroft.gateway.proxy.headers import VIA, RawHeader, forwarded_value, response_headers
+from undercroft.gateway.proxy.headers import (
+    VIA,
+    RawHeader,
+    cookies,
+    forwarded_value,
+    own_credentials,
+    response_headers,
+)
 from undercroft.gateway.proxy.passage import Passage
 from undercroft.gateway.routes_table import Route
 from undercroft.shared.auth import PRINCIPAL_HEADER, PrincipalSigner
@@ -81,9 +88,9 @@ class Forwarder:
         task = asyncio.current_task()
         timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, self._watch, passage, task)
         try:
-            exchange = await self._open(passage, upstream, body, route.timeout_seconds)
+            exchange = await self._open(passage, upstream, body, route)
             try:
-                await self._answer(passage, upstream, exchange)
+                await self._answer(passage, upstream, exchange, keeps_cookies=route.cookies)
             finally:
                 await exchange.aclose()
         except asyncio.CancelledError:
@@ -95,8 +102,9 @@ class Forwarder:
             timer.cancel()
 
     async def _open(
-        self, passage: Passage, upstream: Upstream, body: bytes | AsyncIterator[bytes], seconds: float
+        self, passage: Passage, upstream: Upstream, body: bytes | AsyncIterator[bytes], route: Route
     ) -> Exchange:
+        seconds = route.timeout_seconds
         remaining = passage.remaining_seconds()
         if remaining is not None:
             seconds = min(seconds, remaining)
@@ -108,7 +116,7 @@ class Forwarder:
             passage.method,
             upstream.origin,
             f"{target}?{query.decode('ascii')}" if query else target,
-            self._headers(passage, upstream, seconds),
+            self._headers(passage, upstream, route, seconds),
             body,
             Timeouts(read=seconds),
         )
@@ -117,7 +125,7 @@ class Forwarder:
         except httpx.TransportError as error:
             raise _refusal(error, upstream.name) from error
 
-    def _headers(self, passage: Passage, upstream: Upstream, seconds: float) -> list[RawHeader]:
+    def _headers(self, passage: Passage, upstream: Upstream, route: Route, seconds: float) -> list[RawHeader]:
         headers = passage.headers
         via = headers.get(b"via")
         own = [
@@ -133,16 +141,18 @@ class Forwarder:
         if passage.principal is not None:
             signed = self._signer.header_for(passage.principal, upstream.name)
             own.append((_RAW_PRINCIPAL_HEADER, signed.encode("ascii")))
-        elif (authorization := headers.get(b"authorization")) is not None:
-            own.append(
-                (b"authorization", authorization)
-            )  # public routes read their own (OAuth client credentials)
+        if route.auth == "upstream":
+            own.extend(own_credentials(passage.scope["headers"]))
+        if route.cookies:
+            own.extend(cookies(passage.scope["headers"]))
         return own
 
-    async def _answer(self, passage: Passage, upstream: Upstream, exchange: Exchange) -> None:
+    async def _answer(
+        self, passage: Passage, upstream: Upstream, exchange: Exchange, *, keeps_cookies: bool
+    ) -> None:
         if exchange.status not in _FINAL_STATUSES:
             raise BadGatewayError(f"The {upstream.name} service answered with status {exchange.status}.")
-        headers = response_headers(exchange.headers)
+        headers = response_headers(exchange.headers, keeps_cookies=keeps_cookies)
         left = _announced_length(headers)
         await passage.start(exchange.status, headers)
         try:

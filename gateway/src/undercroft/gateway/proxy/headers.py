@@ -1,10 +1,16 @@
 """Request headers read once: what is checked, what is taken, and what may be passed on."""
 
+import re
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from undercroft.gateway.errors import HeadersTooLargeError, MalformedRequestError
+from undercroft.gateway.errors import (
+    CredentialsMalformedError,
+    HeadersTooLargeError,
+    MalformedRequestError,
+)
 
 RawHeader = tuple[bytes, bytes]
 
@@ -37,7 +43,9 @@ _SET_BY_US: Final = frozenset(
         b"expect",
     }
 )
-_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
+# Those whose authentication is their own business get them back, see `own_credentials`.
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"dpop", b"cookie", b"x-organization"})
+_OWN_CREDENTIALS: Final = frozenset({b"authorization", b"dpop"})
 _SINGLE: Final = frozenset(
     {
         b"content-length",
@@ -55,9 +63,13 @@ _TAKEN: Final = _SINGLE | {
     b"via",
     b"x-forwarded-for",
     b"x-forwarded-proto",
+    b"x-organization",
+    b"dpop",
     b"request-timeout-ms",
     b"access-control-request-method",
 }
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~:\[\]-]{1,255}")
+_HOUSEHOLD_BITS: Final = 64
 _CLASSES: dict[bytes, int] = {}
 _KEEP, _DROP, _TAKE_AND_KEEP, _TAKE_AND_DROP = range(4)
 _MOST_CLASSES: Final = 2_000
@@ -128,6 +140,8 @@ class RequestHeaders:
 
     def _take(self, name: bytes, value: bytes) -> None:
         if name in self.taken:
+            if name == b"authorization":
+                raise CredentialsMalformedError("Authorization was sent more than once.")
             if name in _SINGLE:
                 raise MalformedRequestError(f"{name.decode('ascii')} was sent more than once.")
             value = self.taken[name] + b", " + value
@@ -146,8 +160,18 @@ def _remember(name: bytes) -> int:
     return kind
 
 
-def response_headers(headers: Sequence[RawHeader]) -> list[RawHeader]:
-    """Return an upstream's headers without those that are not for the caller."""
+def own_credentials(headers: Iterable[RawHeader]) -> list[RawHeader]:
+    """Return what only services that authenticate by themselves are sent, as it came."""
+    return [header for header in headers if header[0] in _OWN_CREDENTIALS]
+
+
+def cookies(headers: Iterable[RawHeader]) -> list[RawHeader]:
+    """Return the cookies as they came."""
+    return [header for header in headers if header[0] == b"cookie"]
+
+
+def response_headers(headers: Sequence[RawHeader], *, keeps_cookies: bool = False) -> list[RawHeader]:
+    """Return an upstream's headers without those that are not for the caller, or not the upstream's to set."""
     kept = []
     connection = b""
     is_chunked = False
@@ -157,7 +181,10 @@ def response_headers(headers: Sequence[RawHeader]) -> list[RawHeader]:
             connection = header[1]
         elif name == b"transfer-encoding":
             is_chunked = True
-        elif name not in _RESPONSE_DROPPED and not name.startswith(b"undercroft-"):
+        elif name == b"set-cookie":
+            if keeps_cookies:
+                kept.append(header)
+        elif name not in _RESPONSE_DROPPED and not name.startswith(_RESPONSE_DROPPED_BEGINNINGS):
             kept.append(header)
     if is_chunked:
         kept = [header for header in kept if header[0] != b"content-length"]
@@ -168,6 +195,8 @@ def response_headers(headers: Sequence[RawHeader]) -> list[RawHeader]:
 
 
 _RESPONSE_DROPPED: Final = _HOP_BY_HOP | {b"request-id", b"date", b"server"}
+# Which origins may read an answer is a property of the route, and said once.
+_RESPONSE_DROPPED_BEGINNINGS: Final = (b"undercroft-", b"access-control-")
 
 
 def client_address(peer: str, headers: RequestHeaders, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
@@ -194,12 +223,25 @@ def client_scheme(
 
 
 def forwarded_value(address: str, scheme: str, host: bytes | None) -> bytes:
-    """Return the value of `Forwarded` (RFC 7239)."""
+    """Return the value of `Forwarded` (RFC 7239), without a host that could be read as more than one."""
     node = f'"[{address}]"' if ":" in address else address
     value = f"for={node};proto={scheme}".encode()
-    if host is not None and b'"' not in host and b"\\" not in host:
+    if host is not None and _HOST.fullmatch(host):
         value += b';host="' + host + b'"'
     return value
+
+
+@lru_cache(maxsize=10_000)
+def network_of(address: str) -> str:
+    """Return what an address is counted as: of IPv6 the network of a household, which has 2^64 addresses."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped) if mapped else str(ip_network((parsed, _HOUSEHOLD_BITS), strict=False))
 
 
 def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
@@ -213,8 +255,9 @@ def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
 
 
 def _is_address(text: str) -> bool:
+    """Tell whether a text is an address; one with a zone is of somebody else's link, and a zone may be any text."""
     try:
         ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from undercroft.gateway.errors import oauth_error_body
 from undercroft.gateway.proxy.headers import RawHeader, RequestHeaders
 from undercroft.gateway.routes_table import MatchedRoute
 from undercroft.shared.auth import Principal
@@ -109,11 +110,17 @@ class Passage:
         await self.send(message)
 
     async def refuse(self, error: ServiceError) -> None:
-        """Answer with a problem document (RFC 9457)."""
-        instance = getattr(self, "path", None)
-        body = problem_body(error, instance=instance, request_id=self.request_id)
+        """Answer with a problem document (RFC 9457), or with what OAuth's clients understand where its rules hold."""
+        if self.route is not None and self.route.route.errors == "oauth":
+            media_type, body = "application/json", oauth_error_body(error)
+            self.extra_headers.append((b"cache-control", b"no-store"))
+            error.headers.pop("Cache-Control", None)
+        else:
+            instance = getattr(self, "path", None)
+            media_type = PROBLEM_MEDIA_TYPE
+            body = problem_body(error, instance=instance, request_id=self.request_id)
         headers = [
-            (b"content-type", PROBLEM_MEDIA_TYPE.encode("ascii")),
+            (b"content-type", media_type.encode("ascii")),
             (b"content-length", b"%d" % len(body)),
             *((name.lower().encode("ascii"), value.encode()) for name, value in error.headers.items()),
         ]

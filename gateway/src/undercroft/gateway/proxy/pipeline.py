@@ -9,22 +9,33 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from undercroft.gateway.auth import Authenticator, Credential
+from undercroft.gateway.auth.authenticator import Authenticator
+from undercroft.gateway.auth.credentials import Credential, Presented
 from undercroft.gateway.errors import (
+    CredentialsExpiredError,
     CredentialsInvalidError,
     CredentialsMissingError,
     InsufficientScopeError,
-    MalformedRequestError,
+    OrganizationNotFoundError,
     QuotaExceededError,
     RouteNotFoundError,
+    challenge_for_possession,
 )
 from undercroft.gateway.limits import Limiter
-from undercroft.gateway.proxy.cors import CorsRules, is_preflight
+from undercroft.gateway.proxy.cors import CorsPolicies, preflight_method
+from undercroft.gateway.proxy.credentials import find_credentials
 from undercroft.gateway.proxy.forward import Forwarder
-from undercroft.gateway.proxy.headers import RequestHeaders, client_address, client_scheme
+from undercroft.gateway.proxy.headers import (
+    RawHeader,
+    RequestHeaders,
+    client_address,
+    client_scheme,
+    network_of,
+)
 from undercroft.gateway.proxy.passage import CALLER_LEFT, Passage
 from undercroft.gateway.proxy.targets import check_method, check_target
-from undercroft.gateway.routes_table import AUTHENTICATION_LIMIT, OWN_VIEWS, MatchedRoute, RouteTable
+from undercroft.gateway.routes_table import AUTHENTICATION_LIMIT, OWN_VIEWS, MatchedRoute, Place, RouteTable
+from undercroft.shared.auth import Principal
 from undercroft.shared.errors import (
     GatewayTimeoutError,
     InternalError,
@@ -37,7 +48,6 @@ from undercroft.shared.logs import get_logger, log_access
 from undercroft.shared.telemetry import Telemetry
 
 _UNROUTED: Final = "(unrouted)"
-_BEARER: Final = b"bearer "
 
 _logger = get_logger(__name__)
 _access_logger = get_logger("undercroft.access")
@@ -51,7 +61,7 @@ class Stages:
     authenticator: Authenticator
     limiter: Limiter
     forwarder: Forwarder
-    cors: CorsRules
+    cors: CorsPolicies
     telemetry: Telemetry
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
     access_log: bool
@@ -84,18 +94,19 @@ class Pipeline:
     async def _pass(self, passage: Passage) -> bool:
         """Take a request through every step; False when the application behind has recorded it itself."""
         self._read(passage)
-        matched = self._find(passage)
-        origin = passage.headers.get(b"origin")
-        if is_preflight(passage.method, passage.headers.taken):
-            headers = self._stages.cors.preflight_headers(origin or b"", matched.allow)
-            await passage.answer(204, headers)
+        place = self._find(passage)
+        if passage.method == "OPTIONS":
+            await passage.answer(204, self._options(passage, place))
             return True
-        if origin is not None:
-            passage.extra_headers.extend(self._stages.cors.headers_for(origin))
-        if not await self._offers(passage, matched):
-            return True
+        matched = place.by_method.get(passage.method)
+        passage.route = matched or place.first
+        self._let_browsers_read(passage, passage.route)
+        if matched is None:
+            raise MethodNotAllowedError(
+                f"{passage.method} is not offered here.", headers={"Allow": place.allow}
+            )
         has_body = self._check_body(passage, matched)
-        if matched.route.auth != "public":
+        if not matched.route.is_anonymous:
             await self._authenticate(passage, matched)
         await self._limit(passage, matched)
         if matched.route.upstream == OWN_VIEWS:
@@ -115,23 +126,26 @@ class Pipeline:
             passage.address = client_address(peer, passage.headers, trusted)
             passage.scheme = client_scheme(peer, passage.scheme, passage.headers, trusted)
 
-    def _find(self, passage: Passage) -> MatchedRoute:
-        matched = self._stages.routes.find(passage.path)
-        if matched is None:
+    def _find(self, passage: Passage) -> Place:
+        place = self._stages.routes.find(passage.path)
+        if place is None:
             raise RouteNotFoundError("There is nothing at this path.")
-        passage.route = matched
-        return matched
+        return place
 
-    async def _offers(self, passage: Passage, matched: MatchedRoute) -> bool:
-        """Answer OPTIONS and refuse what is not offered; True when the request goes on."""
-        if passage.method not in matched.methods:
-            raise MethodNotAllowedError(
-                f"{passage.method} is not offered here.", headers={"Allow": matched.allow}
-            )
-        if passage.method == "OPTIONS":
-            await passage.answer(204, [(b"allow", matched.allow.encode("ascii"))])
-            return False
-        return True
+    def _options(self, passage: Passage, place: Place) -> list[RawHeader]:
+        """Return the headers of the answer to OPTIONS: to a browser's question before the actual request, or any."""
+        asked = preflight_method(passage.headers.taken)
+        passage.route = place.by_method.get(asked or "") or place.first
+        rules = self._stages.cors.of(passage.route.route)
+        if asked is not None and rules is not None:
+            return rules.preflight_headers(passage.headers.taken[b"origin"], place.allow)
+        self._let_browsers_read(passage, passage.route)
+        return [(b"allow", place.allow.encode("ascii"))]
+
+    def _let_browsers_read(self, passage: Passage, matched: MatchedRoute) -> None:
+        origin = passage.headers.get(b"origin")
+        if origin is not None and (rules := self._stages.cors.of(matched.route)) is not None:
+            passage.extra_headers.extend(rules.headers_for(origin))
 
     def _check_body(self, passage: Passage, matched: MatchedRoute) -> bool:
         length = passage.headers.content_length()
@@ -140,39 +154,58 @@ class Pipeline:
         return length != 0
 
     async def _authenticate(self, passage: Passage, matched: MatchedRoute) -> None:
-        secret = _secret_from(passage.headers)
-        authenticator = self._stages.authenticator
-        credential = await authenticator.recall(secret)
-        if credential is None:
-            credential = await self._verify(passage, secret)
-        principal = authenticator.check(credential, passage.address)
-        passage.principal = principal
+        presented = find_credentials(passage.headers)
         needed = matched.route.auth
-        if isinstance(needed, frozenset) and not any(principal.has_scope(scope) for scope in needed):
-            raise InsufficientScopeError(needed)
+        if presented is None:
+            if needed == "optional":
+                return
+            raise CredentialsMissingError
+        try:
+            principal = await self._identify(passage, presented)
+            if isinstance(needed, frozenset) and not any(principal.has_scope(scope) for scope in needed):
+                raise InsufficientScopeError(needed)
+        except ServiceError as error:
+            if presented.is_bound:
+                challenge_for_possession(error)
+            raise
+        passage.principal = principal
 
-    async def _verify(self, passage: Passage, secret: str) -> Credential:
-        """Ask identity; wrong keys are counted against their sender's address, so that guessing is slow."""
+    async def _identify(self, passage: Passage, presented: Presented) -> Principal:
+        authenticator = self._stages.authenticator
+        credential = authenticator.recall(presented)
+        if credential is None:
+            credential = await self._verify(passage, presented)
+        principal = authenticator.check(credential, presented, passage.address)
+        if presented.is_bound:
+            await authenticator.prove(credential, presented, method=passage.method, path=passage.path)
+        return principal
+
+    async def _verify(self, passage: Passage, presented: Presented) -> Credential:
+        """Ask identity; wrong credentials are counted against their sender's address, so that guessing is slow."""
         limiter, policy = self._stages.limiter, self._authentication_limit
-        if limiter.is_exhausted(policy, passage.address):
+        sender = network_of(passage.address)
+        if limiter.is_exhausted(policy, sender):
             raise QuotaExceededError(policy.name, retry_after_seconds=limiter.seconds_to_reset(policy))
         try:
             with bind_call_context(passage.call_context()):
                 async with asyncio.timeout(passage.remaining_seconds()):
-                    return await self._stages.authenticator.verify(secret)
+                    return await self._stages.authenticator.verify(presented)
         except TimeoutError:
             raise GatewayTimeoutError("The request's deadline has passed.") from None
-        except CredentialsInvalidError:
-            await limiter.admit(policy, passage.address)
+        except CredentialsExpiredError:
+            raise
+        except (CredentialsInvalidError, OrganizationNotFoundError):
+            await limiter.admit(policy, sender)
             raise
 
     async def _limit(self, passage: Passage, matched: MatchedRoute) -> None:
         policy = matched.limit
         if policy is None:
             return
-        subject = passage.address
         if policy.per == "credential" and passage.principal is not None:
             subject = passage.principal.subject
+        else:
+            subject = network_of(passage.address)
         verdict = await self._stages.limiter.admit(policy, subject)
         passage.extra_headers.extend(verdict.headers())
         if not verdict.is_admitted:
@@ -231,22 +264,3 @@ class Pipeline:
                 trace_id=passage.trace.trace_id,
                 principal_id=principal.subject if principal else None,
             )
-
-
-def _secret_from(headers: RequestHeaders) -> str:
-    """Return the API key of a request.
-
-    Raises `CredentialsMissingError` without credentials that are meant for the gateway, `MalformedRequestError` when
-    two ways of sending them disagree (RFC 6750 section 2).
-    """
-    authorization, own_header = headers.get(b"authorization"), headers.get(b"x-api-key")
-    secret = own_header
-    if authorization is not None and authorization[:7].lower() == _BEARER:
-        secret = authorization[7:].strip()
-        if own_header is not None and own_header != secret:
-            raise MalformedRequestError("Authorization and X-API-Key disagree.")
-    if secret is None:
-        raise CredentialsMissingError
-    if not secret.isascii():
-        raise CredentialsInvalidError
-    return secret.decode("ascii")

@@ -8,10 +8,12 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from undercroft.launcher.data_directory import MAIL_DIRECTORY
 from undercroft.launcher.database_servers import DatabaseServer
-from undercroft.launcher.deployables import GATEWAY, Deployable
+from undercroft.launcher.deployables import GATEWAY, IDENTITY, Deployable
 from undercroft.launcher.derived_secrets import DerivedSecrets
 from undercroft.launcher.options import UpOptions
+from undercroft.launcher.screen import browsable_url
 from undercroft.shared.http_client import AsgiApp, InProcessTransport
 from undercroft.shared.logs import get_logger
 from undercroft.shared.settings import ServiceSettings, load_settings
@@ -55,6 +57,10 @@ def _decided(deployable: Deployable, surroundings: Surroundings) -> dict[str, ob
         values["log_format"] = options.log_format
     if options.redis_url is not None:
         values["redis_url"] = options.redis_url
+    if name in {GATEWAY, IDENTITY}:  # who issues tokens and who verifies them name each other by it
+        values["issuer"] = options.public_url or browsable_url(options.host, options.port)
+    if name == IDENTITY:
+        values["mail_directory"] = options.data_directory / MAIL_DIRECTORY
     if name == GATEWAY:
         values |= {"host": options.host, "port": options.port}
     else:

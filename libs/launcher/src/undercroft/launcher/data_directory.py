@@ -12,6 +12,7 @@ from pathlib import Path
 from undercroft.launcher.errors import AlreadyRunningError, DataDirectoryUnusableError, unusable
 
 NAME = ".undercroft"
+MAIL_DIRECTORY = "mail"
 _MASTER_SECRET_BYTES = 32
 _LEAST_SECRET_CHARACTERS = 32
 

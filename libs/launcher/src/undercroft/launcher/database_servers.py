@@ -1,5 +1,7 @@
 """Where the database is: the embedded server, or one given by URL. What is set up in it is `database`'s."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar, Final, Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -157,3 +159,14 @@ class ExternalServer(DatabaseServer):
 def choose_server(directory: DataDirectory, database_url: str | None) -> DatabaseServer:
     """Return the server that a URL names, the data directory's own without one."""
     return ExternalServer(database_url) if database_url is not None else EmbeddedServer(directory)
+
+
+@contextlib.contextmanager
+def running(server: DatabaseServer) -> Iterator[DatabaseServer]:
+    """Run a server for a command. While `up` runs, its server does: it is joined on its socket, and not stopped."""
+    joined = isinstance(server, EmbeddedServer) and not server.start_or_join()
+    try:
+        yield server
+    finally:
+        if not joined:
+            server.stop()

@@ -1,14 +1,13 @@
 """`undercroft db`: the migrations of the services, on the embedded database or one given by URL."""
 
 import asyncio
-import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from undercroft.launcher.data_directory import DataDirectory
 from undercroft.launcher.database import provision
-from undercroft.launcher.database_servers import DatabaseServer, EmbeddedServer, choose_server
+from undercroft.launcher.database_servers import DatabaseServer, choose_server, running
 from undercroft.launcher.deployables import DEPLOYABLES, Deployable, find, with_database
 from undercroft.launcher.derived_secrets import DerivedSecrets
 from undercroft.launcher.options import HEADS, DbOptions
@@ -32,19 +31,8 @@ def _with_database(options: DbOptions, services: tuple[Deployable, ...]) -> None
     directory = DataDirectory(options.data_directory)
     secrets = DerivedSecrets(directory.master_secret(), [each.name for each in DEPLOYABLES])
     passwords = {each.name: secrets.database_password(each.name) for each in with_database()}
-    with _running(choose_server(directory, options.database_url)) as server:
+    with running(choose_server(directory, options.database_url)) as server:
         asyncio.run(_act_on_each(options, services, server, passwords))
-
-
-@contextlib.contextmanager
-def _running(server: DatabaseServer) -> Iterator[DatabaseServer]:
-    # While `up` runs, its server does: the command joins it on its socket, and must not stop it.
-    joined = isinstance(server, EmbeddedServer) and not server.start_or_join()
-    try:
-        yield server
-    finally:
-        if not joined:
-            server.stop()
 
 
 async def _act_on_each(

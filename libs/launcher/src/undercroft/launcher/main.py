@@ -14,7 +14,15 @@ from typing_extensions import override
 
 from undercroft.launcher.data_directory import NAME, default_location
 from undercroft.launcher.errors import LauncherError, explain
-from undercroft.launcher.options import DEFAULT_HOST, DEFAULT_PORT, HEADS, DbOptions, UpOptions, environment
+from undercroft.launcher.options import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    HEADS,
+    DbOptions,
+    KeysOptions,
+    UpOptions,
+    environment,
+)
 
 _BIGGEST_PACKAGE: Final = "sqlalchemy"
 _LAST_PORT: Final = 65_535
@@ -63,6 +71,7 @@ def _up(parsed: argparse.Namespace, started: float) -> int:
         log_format=parsed.log_format,
         database_url=parsed.database_url,
         redis_url=parsed.redis_url,
+        public_url=parsed.public_url or environment("UNDERCROFT_PUBLIC_URL"),
         listen_fds=tuple(parsed.listen_fd),
         lifeline_fd=parsed.lifeline_fd,
     )
@@ -103,6 +112,13 @@ def _db(parsed: argparse.Namespace, _started: float) -> int:
     return 0
 
 
+def _keys(parsed: argparse.Namespace, _started: float) -> int:
+    from undercroft.launcher.keys_command import run
+
+    run(KeysOptions(parsed.action, parsed.data_dir or default_location(), parsed.database_url))
+    return 0
+
+
 def _openapi(_parsed: argparse.Namespace, _started: float) -> int:
     from undercroft.launcher.openapi_command import write_openapi
 
@@ -120,7 +136,7 @@ def _secrets(parsed: argparse.Namespace, _started: float) -> int:
 
 
 _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, float], int]]] = MappingProxyType(
-    {"up": _up, "db": _db, "openapi": _openapi, "secrets": _secrets}
+    {"up": _up, "db": _db, "openapi": _openapi, "keys": _keys, "secrets": _secrets}
 )
 
 
@@ -138,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_up(commands)
     _add_db(commands)
+    _add_keys(commands)
     commands.add_parser("openapi", help="print the API's OpenAPI document, starting nothing")
     secrets = commands.add_parser(
         "secrets", help="make what is missing of the secrets for docker-compose.yml"
@@ -157,6 +174,9 @@ def _add_up(commands: _Commands) -> None:
         "--redis-url",
         default=os.environ.get("UNDERCROFT_REDIS_URL") or None,
         help="Redis for limits and caches",
+    )
+    up.add_argument(
+        "--public-url", help="where browsers find the gateway (UNDERCROFT_PUBLIC_URL, else where it listens)"
     )
     up.add_argument("--log-format", choices=("auto", "json", "console"), help="form of the log lines")
     up.add_argument("--reload", action="store_true", help="restart when the checkout's code changes")
@@ -196,6 +216,14 @@ def _add_db(commands: _Commands) -> None:
     merge.add_argument("-m", "--message", default="merge", help="why")
     _add_action(actions, "history", "list the migrations, newest first")
     _add_action(actions, "check", "fail when models and migrations differ")
+
+
+def _add_keys(commands: _Commands) -> None:
+    actions = commands.add_parser("keys", help="the keys that tokens are signed with").add_subparsers(
+        dest="action", required=True, metavar="action"
+    )
+    for name, help_text in (("list", "list them"), ("rotate", "publish new ones, which take over soon")):
+        _add_place(actions.add_parser(name, help=help_text))
 
 
 def _add_action(

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from undercroft.identity.dependencies import operator_key_service
+from undercroft.identity.dependencies.api_keys import operator_key_service
 from undercroft.identity.settings import IdentitySettings
 from undercroft.launcher.data_directory import DataDirectory
 from undercroft.shared.db import Database

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from undercroft.shared.listeners import Names
 
 DbAction: TypeAlias = Literal["upgrade", "downgrade", "revision", "merge", "history", "check"]
+KeysAction: TypeAlias = Literal["list", "rotate"]
 LogFormat: TypeAlias = Literal["auto", "json", "console"]
 
 HEADS = "heads"
@@ -20,6 +21,7 @@ LISTEN_OPTIONS = Names("--host", "--port")
 class UpOptions:
     """The options of `up`.
 
+    `public_url` is where browsers and clients find the gateway when that is not where it listens: behind a proxy.
     `database_url` and `redis_url` hold passwords and never appear in a message. Under `--reload` the watching parent
     hands its serving child listening sockets (`listen_fds`) and one end of a pipe that closes when the parent dies
     (`lifeline_fd`).
@@ -31,6 +33,7 @@ class UpOptions:
     log_format: LogFormat | None = None
     database_url: str | None = field(default=None, repr=False)
     redis_url: str | None = field(default=None, repr=False)
+    public_url: str | None = None
     listen_fds: tuple[int, ...] = ()
     lifeline_fd: int | None = None
 
@@ -46,6 +49,15 @@ class DbOptions:
     revision: str = HEADS
     message: str = ""
     is_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeysOptions:
+    """The options of `keys`."""
+
+    action: KeysAction
+    data_directory: Path
+    database_url: str | None = field(default=None, repr=False)
 
 
 def environment(variable: str) -> str | None:

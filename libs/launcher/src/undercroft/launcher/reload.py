@@ -133,5 +133,9 @@ def _arguments(options: UpOptions) -> list[str]:
 
 def _environment(options: UpOptions) -> dict[str, str]:
     """Addresses hold passwords, so they travel where `ps` does not show them."""
-    given = {"UNDERCROFT_DATABASE_URL": options.database_url, "UNDERCROFT_REDIS_URL": options.redis_url}
+    given = {
+        "UNDERCROFT_DATABASE_URL": options.database_url,
+        "UNDERCROFT_REDIS_URL": options.redis_url,
+        "UNDERCROFT_PUBLIC_URL": options.public_url,
+    }
     return {name: value for name, value in given.items() if value is not None}

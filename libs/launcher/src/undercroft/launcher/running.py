@@ -100,7 +100,7 @@ class Run:
 
     def _whereabouts(self, key: SecretStr | None) -> Whereabouts:
         return Whereabouts(
-            url=browsable_url(self._options.host, self._options.port),
+            url=self._options.public_url or browsable_url(self._options.host, self._options.port),
             data_directory=self._directory.path,
             database=self._server.place,
             operator_key_file=self._directory.operator_key,

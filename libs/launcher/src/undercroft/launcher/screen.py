@@ -13,6 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from undercroft.launcher.data_directory import MAIL_DIRECTORY
+
 _WIDEST_NAME = len("Operator key")
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  compared with, not listened on
 
@@ -88,6 +90,7 @@ def _rows(where: Whereabouts) -> list[tuple[str, str]]:
         ("Docs", f"{where.url}/docs"),
         ("Status", f"{where.url}/v1/status"),
         ("Data", str(where.data_directory)),
+        ("Mail", f"in {where.data_directory / MAIL_DIRECTORY}, unless IDENTITY_SMTP_URL is set"),
         ("Database", where.database),
     ]
     if where.operator_key is None:

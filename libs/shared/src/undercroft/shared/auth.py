@@ -30,15 +30,19 @@ _CLOCK_SKEW_SECONDS = 5
 _CACHED_PRINCIPALS = 10_000
 _KEY_BYTES = 32
 
-Kind: TypeAlias = Literal["user", "api_key", "service", "operator"]
-_KINDS: Final = frozenset({"user", "api_key", "service", "operator"})
+Kind: TypeAlias = Literal["user", "api_key", "client", "service", "operator"]
+_KINDS: Final = frozenset({"user", "api_key", "client", "service", "operator"})
 
 
 class Scope(StrEnum):
-    """Every scope of the platform; `operator` holds all of them in every organization."""
+    """Every scope of the platform; `operator` holds all of them in every organization.
+
+    `account` is a person's own account; only identity's own sign-in grants it.
+    """
 
     IDENTITY_READ = "identity:read"
     IDENTITY_WRITE = "identity:write"
+    IDENTITY_API_KEYS = "identity:api_keys"
     FLAGS_READ = "flags:read"
     FLAGS_WRITE = "flags:write"
     FLAGS_EVALUATE = "flags:evaluate"
@@ -48,6 +52,7 @@ class Scope(StrEnum):
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
     WEBHOOKS_SEND = "webhooks:send"
+    ACCOUNT = "account"
     OPERATOR = OPERATOR_SCOPE
 
 
@@ -55,8 +60,9 @@ class Scope(StrEnum):
 class Principal:
     """An authenticated caller.
 
-    `subject` is the TypeID of the user or key, or the name of the service. `organization_id` is None for the
-    operator's own keys and for services; such callers are not bound to one organization.
+    `subject` is the TypeID of the user, key or OAuth client, or the name of the service. `organization_id` is the one
+    that a user acts in; it is None for the operator's own keys and for services, which are not bound to one, and for
+    a user without any. `grant_id` is the TypeID of the grant behind a user's token.
     """
 
     subject: str
@@ -65,6 +71,7 @@ class Principal:
     scopes: frozenset[str] = field(default_factory=frozenset)
     environment: str | None = None
     plan: str | None = None
+    grant_id: str | None = None
 
     @property
     def is_operator(self) -> bool:
@@ -138,6 +145,7 @@ class PrincipalSigner:
             "scopes": sorted(principal.scopes),
             "env": principal.environment,
             "plan": principal.plan,
+            "sid": principal.grant_id,
         }
 
 
@@ -201,6 +209,7 @@ class PrincipalVerifier:
 def _principal_from(claims: Mapping[str, object], issuer: str) -> Principal:
     subject, kind, organization = claims.get("sub"), claims.get("kind"), claims.get("org")
     scopes, environment, plan = claims.get("scopes"), claims.get("env"), claims.get("plan")
+    grant = claims.get("sid")
     if not isinstance(subject, str) or kind not in _KINDS or not isinstance(scopes, list):
         raise _invalid("lacks a claim")
     if issuer != GATEWAY and (kind != "service" or subject != issuer or scopes or organization):
@@ -216,6 +225,7 @@ def _principal_from(claims: Mapping[str, object], issuer: str) -> Principal:
         scopes=frozenset(str(scope) for scope in scopes),
         environment=environment if isinstance(environment, str) else None,
         plan=plan if isinstance(plan, str) else None,
+        grant_id=grant if isinstance(grant, str) else None,
     )
 
 
@@ -253,18 +263,20 @@ def current_principal(connection: HTTPConnection) -> Principal:
 
 
 class Requires:
-    """A route's demand for one scope: `Annotated[Principal, Depends(Requires("flags:read"))]`.
+    """A route's demand for a scope: `Annotated[Principal, Depends(Requires("flags:read"))]`.
 
-    Raises 401 without a principal and 403 `insufficient_scope` (RFC 6750 section 3.1) without the scope.
+    Any one of several scopes is enough. Raises 401 without a principal and 403 `insufficient_scope` (RFC 6750 section
+    3.1), which names the first, without any of them.
     """
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, scope: str, *others: str) -> None:
         self.scope = str(Scope(scope))
+        self._scopes = (self.scope, *(str(Scope(other)) for other in others))
 
     async def __call__(self, request: Request) -> Principal:
         """Return the caller, or refuse the request."""
         principal = current_principal(request)
-        if not principal.has_scope(self.scope):
+        if not any(principal.has_scope(scope) for scope in self._scopes):
             raise ForbiddenError(
                 f"This needs the scope {self.scope}.",
                 code="insufficient_scope",

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import override
 
-from undercroft.shared.auth import current_principal
+from undercroft.shared.auth import current_principal, is_public
 from undercroft.shared.db import get_database
 from undercroft.shared.errors import (
     BadRequestError,
@@ -159,14 +159,15 @@ class StrictRequest(Request):
 class ServiceRoute(APIRoute):
     """The route class of every service: strict JSON bodies, and Idempotency-Key on POST.
 
-    Raises `UnsupportedMediaTypeError` when a route with a JSON body is sent something else.
+    A public route has no caller to keep an answer for: it ignores the header. Raises `UnsupportedMediaTypeError`
+    when a route with a JSON body is sent something else.
     """
 
     @override
     def get_route_handler(self) -> Handler:
         original = super().get_route_handler()
         wants_json = self.body_field is not None
-        creates = "POST" in (self.methods or ())
+        creates = "POST" in (self.methods or ()) and not is_public(self.endpoint)
 
         async def handler(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)

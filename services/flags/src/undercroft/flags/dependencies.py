@@ -6,21 +6,35 @@ scope it is told so (403), like everybody. `flags:evaluate` is what customers' k
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from undercroft.flags.repository.changes import Author, ChangeRepository
 from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
 from undercroft.flags.repository.flags import FlagFilter, FlagRepository
-from undercroft.flags.schemas import EnvironmentKey, FlagState
+from undercroft.flags.repository.schedules import ScheduleRepository
+from undercroft.flags.repository.segments import SegmentRepository
+from undercroft.flags.repository.usage import UsageRepository
+from undercroft.flags.schemas.names import EnvironmentKey, FlagState, FlagType
+from undercroft.flags.service.bulk import BulkService
 from undercroft.flags.service.definitions import DefinitionService
 from undercroft.flags.service.documents import DocumentService
 from undercroft.flags.service.environments import EnvironmentService
 from undercroft.flags.service.evaluation import EvaluationService
+from undercroft.flags.service.explanation import ExplanationService
+from undercroft.flags.service.flag_reading import FlagReader
 from undercroft.flags.service.flags import FlagService
+from undercroft.flags.service.history import HistoryService
+from undercroft.flags.service.promotion import PromotionService
+from undercroft.flags.service.schedules import ScheduleService
+from undercroft.flags.service.segments import SegmentService
 from undercroft.flags.service.snapshots import SnapshotRefresher
+from undercroft.flags.service.unleash_import import UnleashImportService
+from undercroft.flags.service.usage import UsageService
 from undercroft.flags.service.work import Limits, Repositories
 from undercroft.flags.settings import FlagsSettings
 from undercroft.shared.auth import Principal, Requires, Scope
@@ -73,6 +87,10 @@ def get_repositories(session: SessionDep) -> Repositories:
         environments=EnvironmentRepository(session),
         flags=FlagRepository(session),
         definitions=DefinitionRepository(session),
+        segments=SegmentRepository(session),
+        changes=ChangeRepository(session),
+        schedules=ScheduleRepository(session),
+        usage=UsageRepository(session),
         events=EventRepository(session),
     )
 
@@ -80,10 +98,18 @@ def get_repositories(session: SessionDep) -> Repositories:
 RepositoriesDep = Annotated[Repositories, Depends(get_repositories)]
 
 
-async def get_flag_filter(
+async def get_flag_filter(  # noqa: PLR0913  one parameter a filter
     *,
-    tag: Annotated[str | None, Query(description="Only flags with this tag.")] = None,
     archived: Annotated[bool, Query(description="Archived flags instead of those in use.")] = False,
+    tag: Annotated[
+        list[str] | None, Query(max_length=20, description="Only flags with all these tags.")
+    ] = None,
+    owner: Annotated[str | None, Query(description="Only flags of this owner.")] = None,
+    q: Annotated[
+        str | None,
+        Query(min_length=1, max_length=200, description="Only flags with this in key or description."),
+    ] = None,
+    flag_type: Annotated[FlagType | None, Query(alias="type", description="Only flags of this type.")] = None,
     environment: Annotated[
         EnvironmentKey | None, Query(description="Only flags that this environment defines.")
     ] = None,
@@ -91,9 +117,22 @@ async def get_flag_filter(
         FlagState | None,
         Query(description="Only flags in this state in the environment, or in any without `environment`."),
     ] = None,
+    stale: Annotated[
+        bool | None,
+        Query(description="Only flags that have expired or are not evaluated any more, or the others."),
+    ] = None,
 ) -> FlagFilter:
     """Read which flags to list."""
-    return FlagFilter(is_archived=archived, tag=tag, environment=environment, state=state)
+    return FlagFilter(
+        is_archived=archived,
+        tags=tuple(tag or ()),
+        owner=owner,
+        text=q,
+        type=flag_type,
+        environment=environment,
+        state=state,
+        is_stale=stale,
+    )
 
 
 FlagFilterDep = Annotated[FlagFilter, Depends(get_flag_filter)]
@@ -102,7 +141,11 @@ FlagFilterDep = Annotated[FlagFilter, Depends(get_flag_filter)]
 def get_limits(request: Request) -> Limits:
     """Read the limits from the settings."""
     settings: FlagsSettings = request.app.state.settings
-    return Limits(max_environments=settings.max_environments, max_flags=settings.max_flags)
+    return Limits(
+        max_environments=settings.max_environments,
+        max_flags=settings.max_flags,
+        max_segments=settings.max_segments,
+    )
 
 
 LimitsDep = Annotated[Limits, Depends(get_limits)]
@@ -117,6 +160,14 @@ def get_actor(request: Request) -> str:
 ActorDep = Annotated[str, Depends(get_actor)]
 
 
+def get_author(actor: ActorDep) -> Author:
+    """Return who the history names."""
+    return Author(actor=actor)
+
+
+AuthorDep = Annotated[Author, Depends(get_author)]
+
+
 def get_environment_service(
     repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep
 ) -> EnvironmentService:
@@ -124,23 +175,88 @@ def get_environment_service(
     return EnvironmentService(repositories, actor=actor, limits=limits)
 
 
-def get_flag_service(repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep) -> FlagService:
+def get_flag_service(repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep) -> FlagService:
     """Build the use cases of flags."""
-    return FlagService(repositories, actor=actor, limits=limits)
+    return FlagService(repositories, author=author, limits=limits)
 
 
-def get_definition_service(repositories: RepositoriesDep, actor: ActorDep) -> DefinitionService:
+def get_definition_service(repositories: RepositoriesDep, author: AuthorDep) -> DefinitionService:
     """Build the use cases of a flag in an environment."""
-    return DefinitionService(repositories, actor=actor)
+    return DefinitionService(repositories, author=author)
 
 
 def get_document_service(
-    repositories: RepositoriesDep, actor: ActorDep, limits: LimitsDep
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
 ) -> DocumentService:
     """Build the use cases of flagd documents."""
-    return DocumentService(repositories, actor=actor, limits=limits)
+    return DocumentService(repositories, author=author, limits=limits)
 
 
+def get_segment_service(
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
+) -> SegmentService:
+    """Build the use cases of segments."""
+    return SegmentService(repositories, author=author, limits=limits)
+
+
+def get_history_service(
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
+) -> HistoryService:
+    """Build the use cases of the history."""
+    return HistoryService(repositories, author=author, limits=limits)
+
+
+def get_explanation_service(repositories: RepositoriesDep) -> ExplanationService:
+    """Build the use case of explanations."""
+    return ExplanationService(repositories)
+
+
+ExplanationServiceDep = Annotated[ExplanationService, Depends(get_explanation_service)]
+
+
+def get_schedule_service(repositories: RepositoriesDep, author: AuthorDep) -> ScheduleService:
+    """Build the use cases of schedules."""
+    return ScheduleService(repositories, author=author)
+
+
+ScheduleServiceDep = Annotated[ScheduleService, Depends(get_schedule_service)]
+
+
+def get_usage_service(repositories: RepositoriesDep) -> UsageService:
+    """Build the use cases of counted evaluations."""
+    return UsageService(repositories)
+
+
+def get_bulk_service(repositories: RepositoriesDep, author: AuthorDep) -> BulkService:
+    """Build the use case of several changes at once."""
+    return BulkService(repositories, author=author)
+
+
+def get_promotion_service(repositories: RepositoriesDep, author: AuthorDep) -> PromotionService:
+    """Build the use case of copies between environments."""
+    return PromotionService(repositories, author=author)
+
+
+def get_flag_reader(request: Request, repositories: RepositoriesDep) -> FlagReader:
+    """Build the use cases of reading flags."""
+    settings: FlagsSettings = request.app.state.settings
+    return FlagReader(repositories, stale_after=timedelta(days=settings.stale_after_days))
+
+
+def get_unleash_import_service(
+    repositories: RepositoriesDep, author: AuthorDep, limits: LimitsDep
+) -> UnleashImportService:
+    """Build the use case of imports from Unleash."""
+    return UnleashImportService(repositories, author=author, limits=limits)
+
+
+UnleashImportServiceDep = Annotated[UnleashImportService, Depends(get_unleash_import_service)]
+UsageServiceDep = Annotated[UsageService, Depends(get_usage_service)]
+BulkServiceDep = Annotated[BulkService, Depends(get_bulk_service)]
+PromotionServiceDep = Annotated[PromotionService, Depends(get_promotion_service)]
+FlagReaderDep = Annotated[FlagReader, Depends(get_flag_reader)]
+SegmentServiceDep = Annotated[SegmentService, Depends(get_segment_service)]
+HistoryServiceDep = Annotated[HistoryService, Depends(get_history_service)]
 EnvironmentServiceDep = Annotated[EnvironmentService, Depends(get_environment_service)]
 FlagServiceDep = Annotated[FlagService, Depends(get_flag_service)]
 DefinitionServiceDep = Annotated[DefinitionService, Depends(get_definition_service)]

@@ -1,12 +1,13 @@
-"""Events that the flags service publishes. `flag.*` is about a flag, `environment.changed` about what is evaluated."""
+"""Events that the flags service publishes. `flag.*` and `segment.*` are about one, `environment.changed` about what is evaluated."""
 
 from typing import Literal, TypeAlias
 from uuid import UUID
 
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.shared.events import Event
 from undercroft.shared.ids import TypeId
 
+SegmentHappening: TypeAlias = Literal["created", "updated", "deleted"]
 FlagHappening: TypeAlias = Literal["created", "updated", "archived"]
 EnvironmentChange: TypeAlias = Literal["created", "updated", "deleted", "flags"]
 
@@ -32,5 +33,15 @@ def environment_changed(
         type="dev.undercroft.environment.changed",
         subject=str(TypeId("env", environment_id)),
         data=about,
+        actor=actor,
+    )
+
+
+def segment_event(happening: SegmentHappening, segment_id: UUID, key: str, *, actor: str) -> Event:
+    """Tell that a segment was created, changed or deleted, in all environments at once."""
+    return Event(
+        type=f"dev.undercroft.segment.{happening}",
+        subject=str(TypeId("seg", segment_id)),
+        data={"key": key},
         actor=actor,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import httpx
 from fastapi import FastAPI
@@ -9,11 +10,24 @@ from starlette.middleware import Middleware
 
 from undercroft.flags.models import idempotency_keys, outbox
 from undercroft.flags.repository.snapshots import SnapshotRepository
-from undercroft.flags.routes import definitions, documents, environments, flags, ofrep
+from undercroft.flags.routes import (
+    definitions,
+    documents,
+    environments,
+    flags,
+    history,
+    imports,
+    ofrep,
+    promotions,
+    schedules,
+    segments,
+    usage,
+)
 from undercroft.flags.service.evaluation import EvaluationService
 from undercroft.flags.service.snapshots import SnapshotRefresher, SnapshotStore
+from undercroft.flags.service.usage import UsageCounter
 from undercroft.flags.settings import FlagsSettings
-from undercroft.flags.worker import follow_changes, prune
+from undercroft.flags.worker import flush_usage, follow_changes, prune, run_schedules
 from undercroft.shared.app import create_service_app
 from undercroft.shared.command import run_command
 from undercroft.shared.db import Database
@@ -39,6 +53,12 @@ def create_app(settings: FlagsSettings, *, transport: httpx.AsyncBaseTransport |
             documents.router,
             flags.router,
             definitions.router,
+            history.router,
+            schedules.router,
+            segments.router,
+            usage.router,
+            promotions.router,
+            imports.router,
             feed_router(outbox),
         ),
         lifespan=_lifespan,
@@ -61,7 +81,8 @@ def install(app: FastAPI, database: Database) -> None:
     app.state.idempotency_table = idempotency_keys
     app.state.snapshot_store = store
     app.state.snapshot_refresher = SnapshotRefresher(store, open_snapshots)
-    app.state.evaluation_service = EvaluationService(store)
+    app.state.usage_counter = UsageCounter()
+    app.state.evaluation_service = EvaluationService(store, app.state.usage_counter)
     app.state.readiness_checks = [
         # Without PostgreSQL flags are still evaluated: the replica stays in service and says what is missing.
         ReadinessCheck("database", database.ping, required=False),
@@ -92,7 +113,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             supervisor.start(
                 "snapshots", lambda: follow_changes(refresher, listener, poll_seconds=poll_seconds)
             )
-            supervisor.start("prune", lambda: prune(database))
+            schedule_poll = settings.schedule_poll_seconds
+            supervisor.start("schedules", lambda: run_schedules(database, poll_seconds=schedule_poll))
+            flush_seconds = settings.usage_flush_seconds
+            counter: UsageCounter = app.state.usage_counter
+            supervisor.start("usage", lambda: flush_usage(database, counter, interval_seconds=flush_seconds))
+            retention = timedelta(days=settings.usage_retention_days)
+            supervisor.start("prune", lambda: prune(database, usage_retention=retention))
             try:
                 yield
             finally:

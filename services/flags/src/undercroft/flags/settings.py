@@ -21,6 +21,19 @@ class FlagsSettings(DatabaseSettings):
     max_flags: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         20_000, description="Flags at most, archived ones included."
     )
+    max_segments: Annotated[int, Field(ge=1, le=10_000)] = Field(500, description="Segments at most.")
     snapshot_poll_seconds: Seconds = Field(
         2.0, description="How often a replica looks for changes that no notification told it of."
+    )
+    schedule_poll_seconds: Seconds = Field(
+        1.0, description="How often a replica looks for scheduled changes."
+    )
+    usage_flush_seconds: Seconds = Field(
+        10.0, description="How often counted evaluations are stored; a crash loses what was counted since."
+    )
+    usage_retention_days: Annotated[int, Field(ge=1, le=400)] = Field(
+        30, description="How long counted evaluations are kept."
+    )
+    stale_after_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
+        30, description="A flag that was not evaluated for so long is listed as stale."
     )

@@ -184,7 +184,7 @@ def _resolver(
 
     def resolve(context: dict[str, object], run: Run) -> Answer:
         try:
-            result = rule(_with_flagd_data(context, key, run.now) if reads_flagd_data else context, run)
+            result = rule(with_flagd_data(context, key, run.now) if reads_flagd_data else context, run)
             if result is None:
                 return default
             name = result if isinstance(result, str) else _variant_name(result)
@@ -201,7 +201,8 @@ def _resolver(
     return resolve
 
 
-def _with_flagd_data(context: dict[str, object], key: str, now: int) -> dict[str, object]:
+def with_flagd_data(context: dict[str, object], key: str, now: int) -> dict[str, object]:
+    """Return the context with what flagd adds to it."""
     return {
         **context,
         FLAGD_MEMBER: {"flagKey": key, "timestamp": now},

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -24,6 +24,12 @@ _BULK_WORK: Final = 8 * WORK_BUDGET
 _DIGEST_SIZE: Final = 16
 _UNREADABLE: Final = b""
 _MANY_FLAGS: Final = 500
+_OK: Final = 200
+_NOT_FOUND: Final = 404
+
+
+Tally: TypeAlias = dict[object, int]
+"""Evaluations by what they gave: an Answer, the key of a flag that gave an error, or a FlagSet for all its static flags."""
 
 
 class FlagSet:
@@ -61,13 +67,23 @@ class FlagSet:
         """
         return self._answer(key, context, now).evaluation
 
-    def render(self, key: str, context: Mapping[str, object], *, now: int) -> tuple[int, bytes]:
-        """Evaluate a flag into the status and the JSON body of OFREP's single evaluation."""
+    def render(
+        self, key: str, context: Mapping[str, object], *, now: int, tally: Tally | None = None
+    ) -> tuple[int, bytes]:
+        """Evaluate a flag into the status and the JSON body of OFREP's single evaluation; count it in the tally."""
         answer = self._answer(key, context, now)
+        if tally is not None and answer.status != _NOT_FOUND:
+            counted = answer if answer.status == _OK else key
+            tally[counted] = tally.get(counted, 0) + 1
         return answer.status, answer.body
 
-    def render_all(self, context: Mapping[str, object], *, now: int) -> bytes:
-        """Evaluate every flag into the JSON body of OFREP's bulk evaluation, ordered by key."""
+    def render_all(
+        self, context: Mapping[str, object], *, now: int, tally: Tally | None = None, weight: int = 1
+    ) -> bytes:
+        """Evaluate every flag into the JSON body of OFREP's bulk evaluation, ordered by key.
+
+        With a tally, each evaluation is counted in it ``weight`` times.
+        """
         data = context if isinstance(context, dict) else dict(context)
         run = Run(now)
         remaining = _BULK_WORK + _BULK_WORK_PER_FLAG * len(self._flags)
@@ -77,8 +93,14 @@ class FlagSet:
                 fragments.append(part)
                 continue
             granted = run.remaining = min(WORK_BUDGET, remaining)
-            fragments.append(part.resolve(data, run).body)
+            answer = part.resolve(data, run)
+            fragments.append(answer.body)
             remaining -= granted - max(run.remaining, 0)
+            if tally is not None:
+                counted = answer if answer.status == _OK else answer.evaluation.key
+                tally[counted] = tally.get(counted, 0) + weight
+        if tally is not None:
+            tally[self] = tally.get(self, 0) + weight
         return b'{"flags":[' + b",".join(fragments) + self._bulk_tail
 
     def _answer(self, key: str, context: Mapping[str, object], now: int) -> Answer:
@@ -88,6 +110,11 @@ class FlagSet:
         if flag.static is not None:
             return flag.static
         return flag.resolve(context if isinstance(context, dict) else dict(context), Run(now))
+
+    @property
+    def static_evaluations(self) -> Sequence[Evaluation]:
+        """What the flags give whose context does not matter."""
+        return [flag.static.evaluation for flag in self._flags.values() if flag.static is not None]
 
     def entry(self, key: str, fingerprint: bytes) -> FlagEntry | None:
         """Return the compiled flag if it was made from the same definition (for compile_flag_set)."""

@@ -44,6 +44,11 @@ class Split:
         raise AssertionError  # pragma: no cover  (bucket < total == ends[-1])
 
 
+def bucket_of(encoded: bytes, total: int) -> int:
+    """Return the bucket of an encoded bucketing value among ``total``, for people to read."""
+    return mmh3_32_uintdigest(encoded) * total >> 32
+
+
 def read_split(buckets: Sequence[object]) -> Split | None:
     """Read ``[variant, weight?]`` pairs: weights are integers, 1 when absent, negative ones count as 0.
 

@@ -46,6 +46,11 @@ class Problems:
         """Whether looking further is pointless."""
         return len(self._found) >= MAX_PROBLEMS
 
+    @property
+    def found(self) -> tuple[Problem, ...]:
+        """What was collected so far."""
+        return tuple(self._found)
+
     def add(self, pointer: str, detail: str, code: str) -> None:
         """Collect a mistake, unless its kind is tolerated or there are enough."""
         if code not in self._tolerated and not self.is_full:
@@ -54,4 +59,4 @@ class Problems:
     def raise_any(self) -> None:
         """Raise DefinitionError when there is a mistake."""
         if self._found:
-            raise DefinitionError(tuple(self._found))
+            raise DefinitionError(self.found)

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Text, and_, delete, func, select, true
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from undercroft.flags.models import Definition, Flag
-from undercroft.flags.schemas import FlagState, JsonObject
+from undercroft.flags.models import Definition, Environment, Flag
+from undercroft.flags.schemas.names import FlagState, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,14 @@ class Placed:
     content: JsonObject
     revision: int
     updated_at: datetime
+    source: JsonObject | None = None
+    requires: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> JsonObject:
+        """The definition as somebody wrote it: by rules, or in flagd's language."""
+        return self.content if self.source is None else self.source
 
     @property
     def state(self) -> FlagState:
@@ -54,6 +63,50 @@ class DefinitionRepository:
         )
         return {key: _placed(row) for key, row in await self._session.execute(statement)}
 
+    async def among(self, environment_id: UUID, keys: Collection[str]) -> Mapping[str, Placed]:
+        """Return the definitions that an environment has of these flags, archived or not."""
+        return await self._by_key(environment_id, Flag.key.in_(keys))
+
+    async def dependent(self, environment_id: UUID) -> Mapping[str, Placed]:
+        """Return the definitions of flags in use that have prerequisites."""
+        has_any = func.cardinality(Definition.requires) > 0
+        return await self._by_key(environment_id, and_(has_any, Flag.archived_at.is_(None)))
+
+    async def referring(self, environment_id: UUID, segments: Collection[str]) -> Mapping[str, Placed]:
+        """Return the definitions that refer to one of these segments, those of archived flags too."""
+        wanted = sql_cast(list(segments), ARRAY(Text))
+        return await self._by_key(environment_id, Definition.segments.overlap(wanted))
+
+    async def _by_key(self, environment_id: UUID, condition: ColumnElement[bool]) -> Mapping[str, Placed]:
+        statement = (
+            select(Flag.key, Definition)
+            .join(Flag, Flag.id == Definition.flag_id)
+            .where(Definition.environment_id == environment_id, condition)
+            .order_by(Flag.key)
+        )
+        rows = await self._session.execute(statement, execution_options={"populate_existing": True})
+        return {key: _placed(row) for key, row in rows}
+
+    async def dependents_of(self, key: str) -> Sequence[tuple[str, str]]:
+        """Return the environments and the flags in use there that require a flag."""
+        return await self._users(Definition.requires.contains([key]))
+
+    async def users_of(self, segment: str) -> Sequence[tuple[str, str]]:
+        """Return the environments and the flags there, archived ones too, that refer to a segment."""
+        return await self._users(Definition.segments.contains([segment]), is_with_archived=True)
+
+    async def _users(
+        self, condition: ColumnElement[bool], *, is_with_archived: bool = False
+    ) -> Sequence[tuple[str, str]]:
+        statement = (
+            select(Environment.key, Flag.key)
+            .join(Definition, Definition.environment_id == Environment.id)
+            .join(Flag, Flag.id == Definition.flag_id)
+            .where(condition, true() if is_with_archived else Flag.archived_at.is_(None))
+            .order_by(Flag.key, Environment.id)
+        )
+        return [(environment, key) for environment, key in await self._session.execute(statement)]
+
     async def next_position(self, environment_id: UUID) -> int:
         """Return the place after every definition of an environment."""
         statement = select(func.max(Definition.position)).where(Definition.environment_id == environment_id)
@@ -70,7 +123,10 @@ class DefinitionRepository:
             set_={
                 "position": statement.excluded.position,
                 "content": statement.excluded.content,
+                "source": statement.excluded.source,
                 "state": statement.excluded.state,
+                "requires": statement.excluded.requires,
+                "segments": statement.excluded.segments,
                 "revision": statement.excluded.revision,
                 "updated_at": statement.excluded.updated_at,
             },
@@ -81,7 +137,10 @@ class DefinitionRepository:
                 "flag_id": each.flag_id,
                 "position": each.position,
                 "content": each.content,
+                "source": each.source,
                 "state": each.state,
+                "requires": list(each.requires),
+                "segments": list(each.segments),
                 "revision": each.revision,
                 "updated_at": each.updated_at,
             }
@@ -113,6 +172,9 @@ def _placed(row: Definition) -> Placed:
         flag_id=row.flag_id,
         position=row.position,
         content=row.content,
+        source=row.source,
+        requires=tuple(row.requires),
+        segments=tuple(row.segments),
         revision=row.revision,
         updated_at=row.updated_at,
     )

@@ -1,6 +1,6 @@
 """Rows of environments. Writers lock an environment before any flag, so that they never wait for each other in a ring."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from undercroft.flags.errors import EnvironmentExistsError, EnvironmentNotFoundError
 from undercroft.flags.models import Environment
 from undercroft.flags.repository.revisions import Revision, next_revision
-from undercroft.flags.schemas import EnvironmentCreate, JsonObject
+from undercroft.flags.schemas.environments import EnvironmentCreate
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.pagination import Page, PageParams
 
@@ -41,6 +42,14 @@ class EnvironmentRepository:
         """Lock every environment, always in the same order, and return them."""
         statement = select(Environment).order_by(Environment.id).with_for_update()
         return (await self._session.scalars(statement, execution_options={"populate_existing": True})).all()
+
+    async def lock(self, keys: Collection[str]) -> Mapping[str, Environment]:
+        """Lock the environments of these keys, always in the same order, and return those that exist."""
+        statement = select(Environment).where(Environment.key.in_(keys)).order_by(Environment.id)
+        rows = await self._session.scalars(
+            statement.with_for_update(), execution_options={"populate_existing": True}
+        )
+        return {environment.key: environment for environment in rows}
 
     async def count(self) -> int:
         """Count the environments."""

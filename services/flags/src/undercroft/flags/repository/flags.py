@@ -1,9 +1,10 @@
 """Rows of flags. Where several are locked at once, they are locked in the order of their keys."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from sqlalchemy import JSON, ColumnElement, exists, func, select, text
+from sqlalchemy import JSON, ColumnElement, exists, false, func, or_, select, text
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import with_expression
@@ -11,7 +12,8 @@ from sqlalchemy.orm import with_expression
 from undercroft.flags.errors import FlagExistsError, FlagNotFoundError
 from undercroft.flags.models import Definition, Environment, Flag
 from undercroft.flags.repository.revisions import Revision, next_revision
-from undercroft.flags.schemas import FlagState, FlagType, JsonObject
+from undercroft.flags.repository.usage import is_unused_since
+from undercroft.flags.schemas.names import FlagState, FlagType, JsonObject
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.pagination import Page, PageParams
 
@@ -26,16 +28,24 @@ class NewFlag:
     description: str = ""
     owner: str | None = None
     tags: tuple[str, ...] = field(default=())
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagFilter:
-    """Which flags to list: only those with the tag, defined in the environment, in the state there (or anywhere)."""
+    """Which flags to list; None for what does not matter. ``state`` is that in the environment, or in any.
+
+    Stale is what has expired, or is not evaluated any more.
+    """
 
     is_archived: bool = False
-    tag: str | None = None
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+    text: str | None = None
+    type: FlagType | None = None
     environment: str | None = None
     state: FlagState | None = None
+    is_stale: bool | None = None
 
 
 # The definitions of archived flags are kept and never shown.
@@ -82,22 +92,23 @@ class FlagRepository:
             await self._session.scalar(statement, execution_options={"populate_existing": True})
         )
 
-    async def list(self, page: PageParams, *, matching: FlagFilter) -> Page[Flag]:
+    async def list(self, page: PageParams, wanted: FlagFilter, *, unused_since: datetime) -> Page[Flag]:
         """Return a page of flags with their states in the order they were created."""
-        statement = _WITH_STATES.where(
-            Flag.archived_at.is_not(None) if matching.is_archived else Flag.archived_at.is_(None)
-        )
-        if matching.tag is not None:
-            statement = statement.where(Flag.tags.contains([matching.tag]))
-        if matching.environment is not None or matching.state is not None:
-            statement = statement.where(_is_defined(matching.environment, matching.state))
-        return await page.fetch(self._session, statement, Flag.id)
+        conditions = list(_conditions(wanted, unused_since))
+        return await page.fetch(self._session, _WITH_STATES.where(*conditions), Flag.id)
 
     async def lock(self, keys: Collection[str]) -> Mapping[str, Flag]:
         """Lock the flags of these keys and return those that exist."""
         statement = select(Flag).where(Flag.key.in_(keys)).order_by(Flag.key).with_for_update()
         rows = await self._session.scalars(statement, execution_options={"populate_existing": True})
         return {flag.key: flag for flag in rows}
+
+    async def archived_among(self, keys: Collection[str]) -> Mapping[str, bool]:
+        """Tell of those of these flags that exist whether they are archived."""
+        statement = select(Flag.key, Flag.archived_at.is_not(None).label("is_archived")).where(
+            Flag.key.in_(keys)
+        )
+        return {row.key: row.is_archived for row in await self._session.execute(statement)}
 
     async def count(self) -> int:
         """Count the flags, archived ones too."""
@@ -136,6 +147,7 @@ class FlagRepository:
             "owner": new.owner,
             "tags": list(new.tags),
             "variants": new.variants,
+            "expires_at": new.expires_at,
             "revision": drawn.number,
         }
 
@@ -144,6 +156,27 @@ class FlagRepository:
         if flag is None:
             raise FlagNotFoundError("There is no such flag.")
         return flag
+
+
+def _conditions(wanted: FlagFilter, unused_since: datetime) -> Iterator[ColumnElement[bool]]:
+    yield Flag.archived_at.is_not(None) if wanted.is_archived else Flag.archived_at.is_(None)
+    if wanted.tags:
+        yield Flag.tags.contains(list(wanted.tags))
+    if wanted.owner is not None:
+        yield Flag.owner == wanted.owner
+    if wanted.type is not None:
+        yield Flag.type == wanted.type
+    if wanted.text is not None:
+        yield or_(
+            Flag.key.icontains(wanted.text, autoescape=True),
+            Flag.description.icontains(wanted.text, autoescape=True),
+        )
+    if wanted.environment is not None or wanted.state is not None:
+        yield _is_defined(wanted.environment, wanted.state)
+    if wanted.is_stale is not None:
+        has_expired = func.coalesce(Flag.expires_at <= func.now(), false())
+        is_stale = or_(has_expired, is_unused_since(unused_since))
+        yield is_stale if wanted.is_stale else ~is_stale
 
 
 def _is_defined(environment: str | None, state: FlagState | None) -> ColumnElement[bool]:

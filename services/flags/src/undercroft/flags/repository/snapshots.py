@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from undercroft.flags.models import Definition, Environment, Flag
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

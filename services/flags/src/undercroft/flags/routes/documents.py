@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 
 from undercroft.flags.dependencies import DocumentServiceDep, FollowCommit, ReaderDep, WriterDep
-from undercroft.flags.schemas import DocumentResult, JsonObject
+from undercroft.flags.schemas.environments import DocumentResult
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.preconditions import IfMatch
 from undercroft.shared.serialization import JsonResponse

@@ -10,7 +10,12 @@ from undercroft.flags.dependencies import (
     WriterDep,
 )
 from undercroft.flags.models import Environment
-from undercroft.flags.schemas import EnvironmentCreate, EnvironmentPage, EnvironmentRead, EnvironmentUpdate
+from undercroft.flags.schemas.environments import (
+    EnvironmentCreate,
+    EnvironmentPage,
+    EnvironmentRead,
+    EnvironmentUpdate,
+)
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import IfMatch, etag_for

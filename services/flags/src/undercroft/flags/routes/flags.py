@@ -3,7 +3,9 @@
 from fastapi import APIRouter, Response
 
 from undercroft.flags.dependencies import (
+    BulkServiceDep,
     FlagFilterDep,
+    FlagReaderDep,
     FlagServiceDep,
     FollowCommit,
     ReaderDep,
@@ -11,7 +13,8 @@ from undercroft.flags.dependencies import (
     WriterDep,
 )
 from undercroft.flags.models import Flag
-from undercroft.flags.schemas import FlagCreate, FlagPage, FlagRead, FlagUpdate
+from undercroft.flags.schemas.flags import BulkChange, BulkResult, FlagCreate, FlagPage, FlagRead, FlagUpdate
+from undercroft.flags.service.flag_reading import FlagReader
 from undercroft.shared.idempotency import ServiceRoute
 from undercroft.shared.pagination import PageParamsDep
 from undercroft.shared.preconditions import IfMatch, etag_for
@@ -21,48 +24,60 @@ router = APIRouter(prefix="/v1/flags", tags=["flags"], route_class=ServiceRoute)
 
 @router.get("")
 async def list_flags(
-    _: ReaderDep,
-    page: PageParamsDep,
-    repositories: RepositoriesDep,
-    matching: FlagFilterDep,
+    _: ReaderDep, page: PageParamsDep, matching: FlagFilterDep, reader: FlagReaderDep
 ) -> FlagPage:
     """List flags in the order they were created."""
-    return FlagPage.of(await repositories.flags.list(page, matching=matching))
+    return await reader.list(page, matching)
 
 
 @router.post("", status_code=201)
-async def create_flag(_: WriterDep, new: FlagCreate, flags: FlagServiceDep, response: Response) -> FlagRead:
+async def create_flag(
+    _: WriterDep, new: FlagCreate, flags: FlagServiceDep, reader: FlagReaderDep, response: Response
+) -> FlagRead:
     """Create a flag. It is evaluated in an environment once it is defined there."""
     flag = await flags.create(new)
     response.headers["Location"] = f"/v1/flags/{flag.key}"
-    return _read(flag, response)
+    return await _read(flag, reader, response)
+
+
+@router.post("/bulk", dependencies=[FollowCommit])
+async def change_flag_states(_: WriterDep, change: BulkChange, bulk: BulkServiceDep) -> BulkResult:
+    """Enable and disable several flags in one transaction: all of it, or nothing with the place of each obstacle."""
+    return await bulk.change(change)
 
 
 @router.get("/{key}")
-async def get_flag(_: ReaderDep, key: str, repositories: RepositoriesDep, response: Response) -> FlagRead:
+async def get_flag(
+    _: ReaderDep, key: str, repositories: RepositoriesDep, reader: FlagReaderDep, response: Response
+) -> FlagRead:
     """Return a flag, an archived one too."""
-    return _read(await repositories.flags.get(key), response)
+    return await _read(await repositories.flags.get(key), reader, response)
 
 
 @router.patch("/{key}", dependencies=[FollowCommit])
 async def update_flag(
+    *,
     _: WriterDep,
     key: str,
     change: FlagUpdate,
     flags: FlagServiceDep,
+    reader: FlagReaderDep,
     response: Response,
     if_match: IfMatch = None,
 ) -> FlagRead:
     """Change a flag; `archived: false` brings it back with the definitions it had."""
-    return _read(await flags.update(key, change, if_match=if_match), response)
+    return await _read(await flags.update(key, change, if_match=if_match), reader, response)
 
 
 @router.delete("/{key}", status_code=204, dependencies=[FollowCommit])
 async def archive_flag(_: WriterDep, key: str, flags: FlagServiceDep, if_match: IfMatch = None) -> None:
-    """Archive a flag: no environment evaluates it any more, and its key stays taken."""
+    """Archive a flag: no environment evaluates it any more, and its key stays taken.
+
+    Refused (409) while another flag has it as a prerequisite.
+    """
     await flags.archive(key, if_match=if_match)
 
 
-def _read(flag: Flag, response: Response) -> FlagRead:
+async def _read(flag: Flag, reader: FlagReader, response: Response) -> FlagRead:
     response.headers["ETag"] = etag_for(flag.revision)
-    return FlagRead.model_validate(flag)
+    return await reader.show(flag)

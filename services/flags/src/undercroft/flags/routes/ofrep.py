@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from undercroft.flags.dependencies import EvaluatorDep, evaluation_service
 from undercroft.flags.errors import EvaluationError, EvaluationErrorCode
 from undercroft.flags.routes.ofrep_openapi import BULK_OPENAPI, SINGLE_OPENAPI
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.shared.app import render_error
 from undercroft.shared.auth import Principal, Requires
 from undercroft.shared.errors import PayloadTooLargeError, ServiceError, UnsupportedMediaTypeError

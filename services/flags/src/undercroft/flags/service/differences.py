@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from undercroft.flags.repository.definitions import Placed
-from undercroft.flags.schemas import DocumentResult, JsonObject
+from undercroft.flags.schemas.environments import DocumentResult
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.shared.serialization import dumps
 
 

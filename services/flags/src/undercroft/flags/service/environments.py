@@ -5,7 +5,7 @@ from typing import Final
 from undercroft.flags.errors import EnvironmentLimitError, EnvironmentProtectedError
 from undercroft.flags.events import EnvironmentChange, environment_changed
 from undercroft.flags.models import Environment
-from undercroft.flags.schemas import EnvironmentCreate, EnvironmentUpdate
+from undercroft.flags.schemas.environments import EnvironmentCreate, EnvironmentUpdate
 from undercroft.flags.service.work import Limits, Repositories
 from undercroft.shared.preconditions import check_if_match, etag_for
 
@@ -17,6 +17,8 @@ class EnvironmentService:
 
     def __init__(self, repositories: Repositories, *, actor: str, limits: Limits) -> None:
         self._environments = repositories.environments
+        self._schedules = repositories.schedules
+        self._usage = repositories.usage
         self._events = repositories.events
         self._actor = actor
         self._limits = limits
@@ -53,9 +55,11 @@ class EnvironmentService:
 
         Raises `EnvironmentProtectedError` for production, which operator keys without an environment rely on.
         """
+        await self._schedules.lock_of(key)
         environment = await self._locked(key, if_match)
         if key == DEFAULT_ENVIRONMENT:
             raise EnvironmentProtectedError(f"{DEFAULT_ENVIRONMENT} cannot be deleted.")
+        await self._usage.forget(environment.id)
         await self._environments.remove(environment)
         await self._tell("deleted", environment)
 

@@ -10,13 +10,15 @@ from uuid import UUID
 import orjson
 
 from undercroft.flags.errors import EvaluationError, EvaluationErrorCode
-from undercroft.flags.schemas import JsonObject
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.flags.service.environments import DEFAULT_ENVIRONMENT
 from undercroft.flags.service.snapshots import Snapshot, SnapshotStore
+from undercroft.flags.service.usage import UsageCounter
 from undercroft.shared.auth import Principal
 from undercroft.shared.ids import TypeId
 
 _DIGEST_SIZE: Final = 16
+_USERS: Final = frozenset({"user", "client"})
 _ORGANIZATION: Final = "organization"
 
 
@@ -30,8 +32,11 @@ class BulkAnswer(NamedTuple):
 class EvaluationService:
     """Evaluates the flags of the caller's environment from memory."""
 
-    def __init__(self, store: SnapshotStore, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: SnapshotStore, usage: UsageCounter, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
+        self._usage = usage
         self._clock = clock
 
     def evaluate(
@@ -39,7 +44,12 @@ class EvaluationService:
     ) -> tuple[int, bytes]:
         """Return status and body of OFREP's single evaluation; raises `EvaluationError`."""
         snapshot = self._snapshot(principal, environment)
-        return snapshot.flags.render(key, _with_caller(context, principal), now=int(self._clock()))
+        return snapshot.flags.render(
+            key,
+            _with_caller(context, principal),
+            now=int(self._clock()),
+            tally=self._usage.tally_of(snapshot.environment_id),
+        )
 
     def evaluate_all(
         self, principal: Principal, context: JsonObject, *, environment: str | None
@@ -51,7 +61,9 @@ class EvaluationService:
         """
         snapshot = self._snapshot(principal, environment)
         seen = _with_caller(context, principal)
-        body = snapshot.flags.render_all(seen, now=int(self._clock()))
+        weight = self._usage.bulk_weight()
+        tally = self._usage.tally_of(snapshot.environment_id) if weight else None
+        body = snapshot.flags.render_all(seen, now=int(self._clock()), tally=tally, weight=weight)
         digest = blake2b(snapshot.flags.version.encode(), digest_size=_DIGEST_SIZE)
         digest.update(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
         digest.update(body)
@@ -68,18 +80,28 @@ class EvaluationService:
 
 
 def _environment_of(principal: Principal, requested: str | None) -> str:
-    """Return where a caller evaluates: only operators without a binding have a choice."""
+    """Return where a caller evaluates.
+
+    Only operators without a binding have a choice. People and OAuth clients hold nothing that names an environment:
+    they are the product's own users, and these live in production.
+    """
     bound = principal.environment
     if bound is not None:
         if requested is not None and requested != bound:
             raise EvaluationError(EvaluationErrorCode.GENERAL, f"This key evaluates only in {bound!r}.")
         return bound
-    if not principal.is_operator:
+    if principal.is_operator:
+        return requested or DEFAULT_ENVIRONMENT
+    if principal.kind not in _USERS:
         raise EvaluationError(
             EvaluationErrorCode.GENERAL,
             "This key is bound to no environment: use one that was created with `environment`.",
         )
-    return requested or DEFAULT_ENVIRONMENT
+    if requested not in (None, DEFAULT_ENVIRONMENT):
+        raise EvaluationError(
+            EvaluationErrorCode.GENERAL, f"People and clients evaluate only in {DEFAULT_ENVIRONMENT!r}."
+        )
+    return DEFAULT_ENVIRONMENT
 
 
 def _with_caller(context: JsonObject, principal: Principal) -> JsonObject:

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+from undercroft.flags.repository.changes import ChangeRepository
 from undercroft.flags.repository.definitions import DefinitionRepository
 from undercroft.flags.repository.environments import EnvironmentRepository
 from undercroft.flags.repository.events import EventRepository
 from undercroft.flags.repository.flags import FlagRepository
+from undercroft.flags.repository.schedules import ScheduleRepository
+from undercroft.flags.repository.segments import SegmentRepository
+from undercroft.flags.repository.usage import UsageRepository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +19,10 @@ class Repositories:
     environments: EnvironmentRepository
     flags: FlagRepository
     definitions: DefinitionRepository
+    segments: SegmentRepository
+    changes: ChangeRepository
+    schedules: ScheduleRepository
+    usage: UsageRepository
     events: EventRepository
 
 
@@ -24,3 +32,4 @@ class Limits:
 
     max_environments: int
     max_flags: int
+    max_segments: int

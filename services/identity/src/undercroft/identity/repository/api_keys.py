@@ -8,8 +8,9 @@ from uuid import UUID
 from sqlalchemy import ARRAY, ColumnElement, DateTime, Uuid, any_, bindparam, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from undercroft.identity.errors import ApiKeyNotFoundError
-from undercroft.identity.models import ApiKey
+from undercroft.identity.errors.api_keys import ApiKeyNotFoundError
+from undercroft.identity.models.api_keys import ApiKey
+from undercroft.identity.repository.reads import Reads
 from undercroft.shared.auth import OPERATOR_SCOPE
 from undercroft.shared.pagination import Page, PageParams
 
@@ -37,16 +38,23 @@ _STORED_KEY = select(*(getattr(ApiKey, name) for name in StoredKey._fields)).whe
 )
 
 
+class StoredKeys:
+    """What verifications read."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def find_stored(self, key_id: UUID) -> StoredKey | None:
+        """Return what a verification needs, by one look at the primary key."""
+        row = await self._reads.find(_STORED_KEY, {"key": key_id})
+        return None if row is None else StoredKey._make(row)
+
+
 class ApiKeyRepository:
     """Reads and writes API keys in the caller's transaction; every key is looked up together with its owner."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
-
-    async def find_stored(self, key_id: UUID) -> StoredKey | None:
-        """Return what a verification needs, by one look at the primary key."""
-        row = (await self._session.execute(_STORED_KEY, {"key": key_id})).one_or_none()
-        return None if row is None else StoredKey._make(row)
 
     async def get(self, key_id: UUID, *, owner: UUID | None) -> ApiKey:
         """Return an owner's key; raises `ApiKeyNotFoundError`."""

@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from undercroft.identity.models import outbox
+from undercroft.identity.models.base import outbox
 from undercroft.shared.events import Event
 from undercroft.shared.events.outbox import publish
 

@@ -7,8 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from undercroft.identity.errors import ExternalKeyTakenError, OrganizationNotFoundError
-from undercroft.identity.models import Organization
+from undercroft.identity.errors.organizations import ExternalKeyTakenError, OrganizationNotFoundError
+from undercroft.identity.models.organizations import Organization
 from undercroft.identity.repository.conflicts import violated_constraint
 from undercroft.shared.pagination import Page, PageParams
 

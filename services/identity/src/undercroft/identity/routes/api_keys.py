@@ -5,15 +5,16 @@ from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from undercroft.identity.dependencies import (
+from undercroft.identity.dependencies.api_keys import (
     ApiKeyServiceDep,
-    IfMatch,
+    DerivedTokenServiceDep,
     operator_keys,
     organization_keys_for_reading,
     organization_keys_for_writing,
 )
-from undercroft.identity.domain import KeyOwner
-from undercroft.identity.models import ApiKey
+from undercroft.identity.dependencies.callers import IfMatch
+from undercroft.identity.domain.api_keys import KeyOwner
+from undercroft.identity.models.api_keys import ApiKey
 from undercroft.identity.schemas.api_keys import (
     ApiKeyCreate,
     ApiKeyId,
@@ -22,6 +23,8 @@ from undercroft.identity.schemas.api_keys import (
     ApiKeyRotate,
     ApiKeyUpdate,
     ApiKeyWithSecret,
+    DerivedToken,
+    DerivedTokenCreate,
 )
 from undercroft.identity.service.api_keys import MintedKey
 from undercroft.shared.idempotency import ServiceRoute
@@ -87,6 +90,18 @@ def api_key_router(prefix: str, *, kind: str, read: AdmitOwner, write: AdmitOwne
     ) -> ApiKeyWithSecret:
         """Replace an API key's secret. The old one works until the grace ends."""
         return _show_secret(await service.rotate(key_id, body, owner=owner, if_match=if_match), response)
+
+    @router.post("/{key_id}/tokens", status_code=201, name=f"derive_{kind}_token")
+    async def derive_token(
+        key_id: ApiKeyId,
+        body: DerivedTokenCreate,
+        owner: writer,
+        service: DerivedTokenServiceDep,
+        response: Response,
+    ) -> DerivedToken:
+        """Derive a short-lived token that opens less than the key. It ends with the key."""
+        response.headers["Cache-Control"] = "no-store"
+        return DerivedToken.model_validate(await service.derive(key_id, body, owner=owner))
 
     @router.delete("/{key_id}", status_code=204, name=f"revoke_{kind}_api_key")
     async def revoke_api_key(

@@ -2,7 +2,9 @@
 
 from fastapi import APIRouter
 
-from undercroft.identity.dependencies import VerificationServiceDep
+from undercroft.identity.dependencies.access import AccessServiceDep
+from undercroft.identity.dependencies.api_keys import VerificationServiceDep
+from undercroft.identity.schemas.access import Access, AccessQuestion
 from undercroft.identity.schemas.api_keys import SecretToVerify, VerifiedKey
 from undercroft.shared.auth import ServicePrincipal
 from undercroft.shared.idempotency import ServiceRoute
@@ -16,3 +18,9 @@ async def verify_api_key(
 ) -> VerifiedKey:
     """Tell what a secret opens; 404 `api_key_invalid` when it opens nothing."""
     return await service.verify(body.secret)
+
+
+@router.post("/access")
+async def find_access(body: AccessQuestion, _: ServicePrincipal, service: AccessServiceDep) -> Access:
+    """Tell what the subject of a token may do now; 404 `access_ended` when what it was issued for has ended."""
+    return await service.find(body)

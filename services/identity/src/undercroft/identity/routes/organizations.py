@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter, Response
 
-from undercroft.identity.dependencies import IfMatch, Operator, OrganizationServiceDep, Reader, Writer
-from undercroft.identity.models import Organization
+from undercroft.identity.dependencies.callers import Founder, IfMatch, OwnReader, Reader, Writer
+from undercroft.identity.dependencies.organizations import OrganizationServiceDep
+from undercroft.identity.models.organizations import Organization
 from undercroft.identity.schemas.organizations import (
     OrganizationCreate,
     OrganizationId,
@@ -21,9 +22,9 @@ router = APIRouter(prefix="/v1/organizations", tags=["organizations"], route_cla
 
 @router.post("", status_code=201)
 async def create_organization(
-    body: OrganizationCreate, principal: Operator, service: OrganizationServiceDep, response: Response
+    body: OrganizationCreate, principal: Founder, service: OrganizationServiceDep, response: Response
 ) -> OrganizationRead:
-    """Create an organization."""
+    """Create an organization; as a person you become its owner, if people may create organizations here."""
     organization = await service.create(body, principal=principal)
     response.headers["Location"] = f"{router.prefix}/{TypeId('org', organization.id)}"
     return _show(organization, response)
@@ -31,7 +32,7 @@ async def create_organization(
 
 @router.get("")
 async def list_organizations(
-    principal: Reader,
+    principal: OwnReader,
     service: OrganizationServiceDep,
     page: PageParamsDep,
 ) -> OrganizationPage:
@@ -65,11 +66,11 @@ async def update_organization(
 @router.delete("/{organization_id}", status_code=204)
 async def delete_organization(
     organization_id: OrganizationId,
-    principal: Operator,
+    principal: Writer,
     service: OrganizationServiceDep,
     if_match: IfMatch = None,
 ) -> None:
-    """Delete an organization and its API keys, which stop working at once."""
+    """Delete an organization and its API keys, which stop working at once. For its owners and the operator."""
     await service.delete(organization_id, principal=principal, if_match=if_match)
 
 

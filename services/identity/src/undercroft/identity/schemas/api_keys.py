@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from undercroft.identity.domain import normalise_network, unique
+from undercroft.identity.domain.api_keys import normalise_network, unique
 from undercroft.identity.schemas.organizations import Name, OrganizationId
 from undercroft.shared.auth import Scope
 from undercroft.shared.ids import IdOf
@@ -59,6 +59,22 @@ class ApiKeyRotate(RequestModel):
     grace_seconds: Annotated[int, Field(ge=0, le=30 * 86_400)] = Field(
         3_600, description="How long the old secret still works; 0 ends it at once."
     )
+
+
+class DerivedTokenCreate(RequestModel):
+    """A short-lived token that opens less than its key."""
+
+    scopes: Scopes = Field(description="Some of the key's scopes; none that manages keys.")
+    expires_in_seconds: Annotated[int, Field(ge=1, le=3_600)] = 600
+
+
+class DerivedToken(WireModel):
+    """An access token of a key; it ends with the key, and is good only from where the key is."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  a scheme
+    expires_in: int
+    scope: str
 
 
 class ApiKeyRead(WireModel):

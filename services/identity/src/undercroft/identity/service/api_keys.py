@@ -5,15 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from undercroft.identity.domain import KeyOwner, first_operator_only, unique
-from undercroft.identity.errors import (
-    ApiKeyLimitError,
-    EnvironmentNotHeldError,
-    ScopeNotHeldError,
-    refused_member,
-)
-from undercroft.identity.events import KeyHappening, api_key_event
-from undercroft.identity.models import ApiKey
+from undercroft.identity.domain.api_keys import KeyOwner, first_not_for_keys, unique
+from undercroft.identity.errors.api_keys import ApiKeyLimitError, EnvironmentNotHeldError, ScopeNotHeldError
+from undercroft.identity.errors.payload import refused_member
+from undercroft.identity.events.api_keys import KeyHappening, api_key_event
+from undercroft.identity.models.api_keys import ApiKey
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.organizations import OrganizationRepository
@@ -158,9 +154,11 @@ class ApiKeyService:
 
 
 def _require_grantable(scopes: Sequence[str], owner: KeyOwner) -> None:
-    place = first_operator_only(scopes) if owner.organization_id is not None else None
+    is_of_organization = owner.organization_id is not None
+    place = first_not_for_keys(scopes, is_of_organization=is_of_organization)
     if place is not None:
-        detail = f"An organization's key cannot hold {scopes[place]}."
+        whose = "An organization's key" if is_of_organization else "A key"
+        detail = f"{whose} cannot hold {scopes[place]}."
         raise refused_member(f"#/scopes/{place}", detail, "scope_not_allowed")
     _require_held(scopes, owner)
 

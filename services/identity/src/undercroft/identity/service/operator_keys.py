@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from undercroft.identity.events import KeyHappening, api_key_event
-from undercroft.identity.models import ApiKey
+from undercroft.identity.events.api_keys import KeyHappening, api_key_event
+from undercroft.identity.models.api_keys import ApiKey
 from undercroft.identity.repository.api_keys import ApiKeyRepository
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.schemas.api_keys import ApiKeyRead

@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from undercroft.identity.domain import earliest
-from undercroft.identity.errors import ApiKeyInvalidError
-from undercroft.identity.repository.api_keys import ApiKeyRepository, StoredKey
+from undercroft.identity.domain.api_keys import earliest, key_kind
+from undercroft.identity.errors.api_keys import ApiKeyInvalidError
+from undercroft.identity.repository.api_keys import StoredKey, StoredKeys
 from undercroft.identity.schemas.api_keys import VerifiedKey
-from undercroft.shared.auth import OPERATOR_SCOPE
 from undercroft.shared.tokens import hash_token, parse_token
 
 _MAX_REMEMBERED = 100_000
@@ -40,7 +39,7 @@ class LastUses:
 class VerificationService:
     """The use case behind `POST /internal/api-keys/verify`."""
 
-    def __init__(self, keys: ApiKeyRepository, last_uses: LastUses, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, keys: StoredKeys, last_uses: LastUses, *, clock: Callable[[], datetime]) -> None:
         self._keys = keys
         self._last_uses = last_uses
         self._clock = clock
@@ -56,7 +55,7 @@ class VerificationService:
         self._last_uses.note(stored.id, now)
         return VerifiedKey(
             key_id=stored.id,
-            kind="operator" if OPERATOR_SCOPE in stored.scopes else "api_key",
+            kind=key_kind(stored.scopes),
             organization_id=stored.organization_id,
             scopes=stored.scopes,
             environment=stored.environment,

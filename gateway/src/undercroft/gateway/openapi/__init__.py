@@ -1,0 +1,1 @@
+"""One OpenAPI 3.1 document for the whole platform, merged from what each service says about itself."""

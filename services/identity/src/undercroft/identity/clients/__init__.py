@@ -1,0 +1,1 @@
+"""What the identity service asks of others: mail servers, the shared cache."""

@@ -1,0 +1,1 @@
+"""How routes come by their services and callers."""

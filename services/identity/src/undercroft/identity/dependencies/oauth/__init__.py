@@ -1,0 +1,1 @@
+"""How the endpoints of the authorization server come by their use cases."""
