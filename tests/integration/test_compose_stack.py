@@ -124,7 +124,8 @@ def test_every_log_line_is_json_and_one_request_id_runs_through_all_services(sta
 
 
 def test_secrets_are_in_no_log_and_in_no_environment(stack: Stack) -> None:
-    values = {path.read_text().strip() for path in stack.secrets.iterdir() if path.name != "redis_conf"}
+    files = (path for path in stack.secrets.iterdir() if path.is_file() and path.name != "redis_conf")
+    values = {path.read_text().strip() for path in files}
     passwords = {url.partition("@")[0].rpartition(":")[2] for url in values if "://" in url}
     for service in CONTAINERS:
         seen = json.dumps(stack.inspect(service, ".")) + "".join(stack.logs(service))

@@ -51,9 +51,12 @@ class Running:
         reader, writer = await self.send(request)
         received = b""
         try:
-            async with asyncio.timeout(0.4):
-                while chunk := await reader.read(65_536):
-                    received += chunk
+            while True:
+                async with asyncio.timeout(0.4 if received else 10):
+                    chunk = await reader.read(65_536)
+                if not chunk:
+                    break
+                received += chunk
         except TimeoutError:
             received += b"<still open>"
         await close(writer)

@@ -182,6 +182,19 @@ async def test_what_concerns_others_changes_nothing(
     assert verifier.calls == 1
 
 
+async def test_a_verification_that_news_of_the_creation_overtakes_is_remembered(
+    authenticator: Authenticator, verifier: Verifier
+):
+    verifier.go.clear()
+    early = asyncio.create_task(use(authenticator))
+    await asyncio.sleep(0.01)
+    authenticator.handle_event(event("api_key.created", KEY_ID))
+    verifier.go.set()
+    await early
+    await use(authenticator)
+    assert verifier.calls == 1
+
+
 async def test_a_verification_that_a_revocation_overtakes_is_not_remembered(
     authenticator: Authenticator, verifier: Verifier
 ):
@@ -357,14 +370,15 @@ async def test_a_change_does_not_touch_answers_about_others(authenticator: Authe
     assert verifier.calls == 1
 
 
+@pytest.mark.parametrize("kind", ["api_key.created", "api_key.updated"])
 async def test_a_refusal_that_an_event_overtakes_is_not_remembered(
-    authenticator: Authenticator, verifier: Verifier
+    authenticator: Authenticator, verifier: Verifier, kind: str
 ):
     verifier.is_known = False
     verifier.go.clear()
     early = asyncio.create_task(use(authenticator))
     await asyncio.sleep(0.01)
-    authenticator.handle_event(event("api_key.updated", KEY_ID))
+    authenticator.handle_event(event(kind, KEY_ID))
     verifier.is_known = True
     verifier.go.set()
     with pytest.raises(CredentialsInvalidError):

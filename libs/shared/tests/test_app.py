@@ -1,5 +1,6 @@
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -286,3 +287,21 @@ def test_the_document_tells_how_a_refusal_looks() -> None:
     assert list(responses["422"]["content"]) == ["application/problem+json"]
     assert "errors" in responses["422"]["content"]["application/problem+json"]["schema"]["properties"]
     assert list(responses["default"]["content"]) == ["application/problem+json"]
+
+
+async def test_the_document_is_made_once_and_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch):
+    app = make_app()
+    make = app.openapi
+    makers: list[str] = []
+
+    def noted() -> dict[str, object]:
+        makers.append(threading.current_thread().name)
+        return make()
+
+    monkeypatch.setattr(app, "openapi", noted)
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://things") as client:
+        answers = await asyncio.gather(*(client.get("/openapi.json") for _ in range(5)))
+    assert {answer.headers["Content-Type"] for answer in answers} == {"application/json"}
+    assert all(answer.json() == make() for answer in answers)
+    assert len(makers) == 1
+    assert makers != [threading.main_thread().name]

@@ -62,7 +62,6 @@ def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport
         lifespan=parts.lifespan,
         application_class=_Door,
     )
-    _drop_own_openapi_route(app)
     parts.connect(app.state.principal_signer, urls)
     app.state.status = StatusComposition(parts.clients, lambda: _own_readiness(app))
     app.state.status_page = StatusPage()
@@ -189,11 +188,6 @@ class _Parts:
 
 def _limits(settings: GatewaySettings) -> NetworkLimits:
     return NetworkLimits(max_requests=settings.upstream_connections)
-
-
-def _drop_own_openapi_route(app: FastAPI) -> None:
-    """Remove FastAPI's own document: the gateway serves the whole platform's at the same path."""
-    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "name", None) != "openapi"]
 
 
 async def _own_readiness(app: FastAPI) -> JsonValue:

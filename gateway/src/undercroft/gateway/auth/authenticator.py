@@ -35,18 +35,15 @@ _FOLLOWED: Final = tuple(
 
 
 class _Flight:
-    """A question to identity that is under way, and the tags that events told of in the meantime."""
+    """A question to identity that is under way, and what events told of in the meantime."""
 
-    __slots__ = ("is_void", "overtaken_by", "task")
+    __slots__ = ("is_refusal_stale", "is_void", "overtaken_by", "task")
 
     def __init__(self, task: asyncio.Task[Credential]) -> None:
         self.task = task
         self.overtaken_by: set[str] = set()
+        self.is_refusal_stale = False
         self.is_void = False
-
-    @property
-    def is_overtaken(self) -> bool:
-        return self.is_void or bool(self.overtaken_by)
 
 
 class Authenticator:
@@ -142,8 +139,8 @@ class Authenticator:
         if not event.type.startswith(_FOLLOWED):
             return
         if event.type.endswith(".created"):
-            # What is known of it was asked since: forgetting it here would ask identity again, which may be away.
-            self._overtake(event.subject)
+            # Good answers are of later than that, and stay: forgetting them would ask identity, which may be away.
+            self._overtake()
         else:
             self.forget(event.subject)
 
@@ -152,9 +149,10 @@ class Authenticator:
         self._overtake(tag)
         self._memory.forget(tag)
 
-    def _overtake(self, tag: str) -> None:
+    def _overtake(self, *tags: str) -> None:
         for flight in self._under_way:
-            flight.overtaken_by.add(tag)
+            flight.overtaken_by.update(tags)
+            flight.is_refusal_stale = True
         self._joinable.clear()
 
     def forget_everything(self) -> None:
@@ -185,8 +183,9 @@ class Authenticator:
             credential = task.result()
             if not flight.is_void and flight.overtaken_by.isdisjoint(credential.tags):
                 self._memory.remember(digest, credential)
-        elif isinstance(error, (AccessEndedError, OrganizationNotFoundError)) and not flight.is_overtaken:
-            self._memory.refuse(digest, type(error), now=self._clock())
+        elif isinstance(error, (AccessEndedError, OrganizationNotFoundError)):
+            if not (flight.is_void or flight.is_refusal_stale):
+                self._memory.refuse(digest, type(error), now=self._clock())
 
 
 async def _resolve(resolver: Resolver, presented: Presented) -> Credential:

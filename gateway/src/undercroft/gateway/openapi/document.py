@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -58,16 +58,21 @@ class MergedDocument:
             name: outcome.value for name, outcome in outcomes.items() if isinstance(outcome.value, dict)
         }
         missing = sorted(set(outcomes) - set(documents))
+        # Beside the event loop: it takes as long as hundreds of requests.
+        self._content, self._etag = await asyncio.to_thread(self._make, documents, missing)
+        self._fresh_until = time.monotonic() + (_RETRY_SECONDS if missing else _FRESH_SECONDS)
+
+    def _make(self, documents: Mapping[str, Document], missing: Sequence[str]) -> tuple[bytes, str]:
         merged = self._merge({OWN_VIEWS: self._own(), **documents})
         if missing:
-            merged[MISSING_EXTENSION] = missing
-        self._content = dumps(merged)
-        self._etag = f'"{hashlib.sha256(self._content).hexdigest()[:32]}"'
-        self._fresh_until = time.monotonic() + (_RETRY_SECONDS if missing else _FRESH_SECONDS)
+            merged[MISSING_EXTENSION] = list(missing)
+        content = dumps(merged)
+        return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def _loader(client: ServiceClient) -> Callable[[], Any]:
     async def load() -> Any:
-        return loads((await client.send("GET", "/openapi.json")).content)
+        answer = await client.send("GET", "/openapi.json")
+        return await asyncio.to_thread(loads, answer.content)
 
     return load

@@ -27,6 +27,7 @@ from undercroft.shared.errors import (
 )
 from undercroft.shared.health import health_router
 from undercroft.shared.logs import get_logger
+from undercroft.shared.openapi import OpenApiContent, openapi_router
 from undercroft.shared.request_context import RequestContextMiddleware
 from undercroft.shared.settings import ServiceSettings
 from undercroft.shared.telemetry import Telemetry, configure_telemetry
@@ -96,6 +97,7 @@ def create_service_app(
         description=description,
         version=VERSION,
         lifespan=_around(lifespan),
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -113,7 +115,7 @@ def create_service_app(
     app.add_exception_handler(ServiceError, _render_service_error)
     app.add_exception_handler(RequestValidationError, _render_validation_error)
     app.add_exception_handler(HTTPException, _render_http_exception)
-    for router in (health_router(), _metrics_router(), *routers):
+    for router in (health_router(), _metrics_router(), *routers, openapi_router()):
         app.include_router(router)
     for route in iter_routes(app):
         route.summary = route.summary or _summary_of(route.name)
@@ -128,6 +130,7 @@ def _install_state(app: FastAPI, settings: ServiceSettings) -> None:
     app.state.principal_signer = PrincipalSigner(settings.service_name, keys)
     app.state.readiness_checks = []
     app.state.is_draining = False
+    app.state.openapi_content = OpenApiContent(app)
     app.state.telemetry = configure_telemetry(
         service_name=settings.service_name, service_version=VERSION, otlp_endpoint=settings.otlp_endpoint
     )
