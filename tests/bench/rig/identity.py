@@ -10,13 +10,13 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 from pydantic import SecretStr
-from tests.bench.rig.processes import Server, free_port, serving
+from tests.bench.rig.processes import SERVER_CORE, Server, free_port, serving
 
 from undercroft.launcher.data_directory import DataDirectory
 from undercroft.launcher.database import provision
@@ -65,6 +65,13 @@ class Identity:
         verified.raise_for_status()
         return Principal(verified.json()["id"], "user", scopes=frozenset({Scope.ACCOUNT}))
 
+    def get(self, path: str) -> Json:
+        """Read something that is open to everybody."""
+        answer = self._http.get(path)
+        answer.raise_for_status()
+        told: Json = answer.json()
+        return told
+
     def sign_in(self, address: str = EMAIL) -> Json:
         """Sign somebody in."""
         return self._post("/v1/sessions", {"email": address, "password": PASSWORD})
@@ -92,9 +99,9 @@ class Identity:
 
 @contextlib.contextmanager
 def running_identity(
-    directory: Path, *, app: str = "undercroft.identity.main", access_log: bool = False
+    directory: Path, *, module: str = "undercroft.identity.main", cores: Sequence[int] = (SERVER_CORE,)
 ) -> Iterator[Identity]:
-    """Run identity on a database of its own; `app` is the module whose `main` is asked to serve."""
+    """Run identity on a database of its own; `module` is the one whose `main` is its command."""
     data = DataDirectory(directory / "data")
     data.path.mkdir(mode=0o700)
     database = EmbeddedServer(data)
@@ -112,12 +119,14 @@ def running_identity(
             "IDENTITY_PRINCIPAL_KEYS": json.dumps(keys["identity"]),
             "IDENTITY_LOG_FORMAT": "json",
             "IDENTITY_MAIL_DIRECTORY": str(mails),
-            "IDENTITY_ACCESS_LOG": str(access_log).lower(),
+            "IDENTITY_ACCESS_LOG": "false",
+            "IDENTITY_FREE_ATTEMPTS_PER_ADDRESS": "100000",
+            "IDENTITY_HASHING_WAIT_SECONDS": "60",
         }
-        command = [sys.executable, "-c", f"from {app} import main; main()"]
+        command = [sys.executable, "-c", f"from {module} import main; main()"]
         subprocess.run([*command, "migrate"], env=environment, check=True, stdout=subprocess.DEVNULL)
         log = directory / "identity.log"
-        with serving([*command, "serve"], port=port, log=log, environment=environment) as server:
+        with serving([*command, "serve"], port=port, log=log, environment=environment, cores=cores) as server:
             yield Identity(server, keys["gateway"], mails)
     finally:
         database.stop()

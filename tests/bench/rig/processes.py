@@ -51,11 +51,12 @@ def serving(
     log: Path,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    cores: Sequence[int] = (SERVER_CORE,),
 ) -> Iterator[Server]:
-    """Run a server that will listen on a port, all of its threads on the server's core."""
+    """Run a server that will listen on a port, all of its threads on some cores, usually the one for servers."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["taskset", "-c", str(SERVER_CORE), *command],
+            ["taskset", "-c", ",".join(map(str, cores)), *command],
             stdout=output,
             stderr=output,
             cwd=directory,

@@ -38,6 +38,7 @@ from undercroft.identity.routes.oauth import authorize, consent_page, device_pag
 from undercroft.identity.routes.oauth.shortcut import PROTOCOL, ProtocolShortcut
 from undercroft.identity.routes.pages import account, assets, joining, passwords, sign_in
 from undercroft.identity.routes.pages import second_factors as second_factor_pages
+from undercroft.identity.routes.turnstile import Turnstile
 from undercroft.identity.service.signing import COMMAND_ACTOR
 from undercroft.identity.service.verification import LastUses
 from undercroft.identity.settings import IdentitySettings
@@ -73,8 +74,10 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
     app = create_service_app(
         settings,
         description="Organizations and API keys: who is calling, and on whose behalf.",
-        # Verification first: the router tries routes in order, and this is the path that has to be fast.
+        # The router tries routes in order: first those that many may ask for at once.
         routers=(
+            sessions.router,
+            sign_in.router,
             internal.router,
             organizations.router,
             api_keys.organization_router,
@@ -82,7 +85,6 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             me.router,
             second_factors.totp,
             second_factors.passkeys,
-            sessions.router,
             users.router,
             links.password_resets,
             links.email_verifications,
@@ -91,7 +93,6 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             members.invitations,
             members.invitation_links,
             assets.router,
-            sign_in.router,
             joining.router,
             passwords.router,
             account.router,
@@ -109,7 +110,7 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
         lifespan=_lifespan,
     )
     # At the end of the list, hence inside the middleware that bounds, names and measures every request.
-    app.user_middleware.extend((Middleware(ProtocolShortcut), Middleware(HotPaths)))
+    app.user_middleware.extend((Middleware(ProtocolShortcut), Middleware(HotPaths), Middleware(Turnstile)))
     return app
 
 
