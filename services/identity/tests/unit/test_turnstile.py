@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from undercroft.identity.routes.turnstile import Turnstile
 from undercroft.identity.service.password_hashing import HashingPolicy, PasswordHasher
@@ -14,7 +14,8 @@ from undercroft.identity.service.password_hashing import HashingPolicy, Password
 
 async def turns_of(method: str, path: str) -> list[int]:
     """In which turn of the loop each of five requests began, that arrived in the same one."""
-    turn, began = 0, []
+    turn = 0
+    began: list[int] = []
 
     async def count() -> None:
         nonlocal turn
@@ -25,12 +26,15 @@ async def turns_of(method: str, path: str) -> list[int]:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         began.append(turn)
 
-    async def never(*_: object) -> None:
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
         raise AssertionError
 
     turnstile = Turnstile(app)
     scope = {"type": "http", "method": method, "path": path}
-    await asyncio.gather(count(), *(turnstile(scope, never, never) for _ in range(5)))
+    await asyncio.gather(count(), *(turnstile(scope, receive, send) for _ in range(5)))
     return began
 
 
