@@ -10,7 +10,7 @@ from undercroft.gateway.compositions.status import (
     ServiceStatus,
     StatusPage,
 )
-from undercroft.gateway.routes import prefers_html
+from undercroft.gateway.proxy.pages import prefers_html
 from undercroft.shared.errors import NotFoundError, UnavailableError
 from undercroft.shared.serialization import JsonValue
 

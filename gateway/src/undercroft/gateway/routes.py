@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from undercroft.gateway.compositions.status import PlatformStatus, StatusComposition, StatusPage
 from undercroft.gateway.errors import RouteNotFoundError
 from undercroft.gateway.openapi.document import MergedDocument
+from undercroft.gateway.proxy.pages import prefers_html
 from undercroft.shared.auth import public
 from undercroft.shared.preconditions import if_none_match_matches
 from undercroft.shared.serialization import JsonResponse
@@ -88,33 +89,6 @@ async def read_docs_asset(name: str) -> Response:
     if media_type is None:
         raise RouteNotFoundError("There is nothing at this path.")
     return Response(_asset(name), media_type=media_type, headers={"Cache-Control": "no-cache"})
-
-
-def prefers_html(accept: str) -> bool:
-    """Tell whether a caller would rather have HTML than JSON (RFC 9110 section 12.5.1)."""
-    return _quality(accept, "text/html") > _quality(accept, "application/json")
-
-
-def _quality(accept: str, media_type: str) -> float:
-    """Return the weight of a media type: the most specific range that matches counts."""
-    ranges = {media_type: 3, media_type.partition("/")[0] + "/*": 2, "*/*": 1}
-    best, quality = 0, 0.0
-    for entry in accept.split(","):
-        name, *parameters = (part.strip().lower() for part in entry.split(";"))
-        specificity = ranges.get(name, 0)
-        if specificity > best:
-            best, quality = specificity, _weight(parameters)
-    return quality
-
-
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                return float(parameter[2:])
-            except ValueError:
-                return 0.0
-    return 1.0
 
 
 def _asset(name: str) -> bytes:

@@ -81,7 +81,7 @@ class Route(_Strict):
     methods: tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE"], ...] = Field(min_length=1)
     cors: Literal["listed", "any", "none"] = "listed"
     cookies: bool = False
-    errors: Literal["problem", "oauth"] = "problem"
+    errors: Literal["problem", "oauth", "page"] = "problem"
 
     @property
     def template(self) -> str:

@@ -113,3 +113,27 @@ async def test_requests_go_on_while_keys_rotate(live_url: str, path: str):
         await asyncio.gather(use(), use(), signing_keys(settings(live_url), rotate=True))
     assert {answer.status_code for answer in answers} == {200}
     assert all(answer.json().get("active", True) for answer in answers)
+
+
+async def test_a_storm_before_the_signing_keys_are_loaded_waits_for_them(live_url: str):
+    app = create_app(settings(live_url, database_pool_size=1))
+    async with LifespanManager(app), client_of(app) as client:
+        console = await register(client)
+        person = await visitor(app.state.database)
+        issued = [await tokens_for(client, console, person) for _ in range(3)]
+        vars(app.state.key_ring)["_keys"] = {}
+
+        async def ask(path: str, token: str) -> httpx.Response:
+            return await client.post(path, data={"token": token}, headers=console.basic)
+
+        async def ask_for_tokens(grant_type: str, **form: str) -> httpx.Response:
+            return await post_token(client, console, {"grant_type": grant_type, **form})
+
+        answers = await asyncio.gather(
+            *(ask_for_tokens("refresh_token", refresh_token=each["refresh_token"]) for each in issued),
+            *(ask_for_tokens("client_credentials") for _ in issued),
+            *(ask("/oauth/introspect", each["access_token"]) for each in issued),
+            *(client.post("/oauth/userinfo", data={"access_token": each["access_token"]}) for each in issued),
+            *(ask("/oauth/revoke", each["id_token"]) for each in issued),
+        )
+    assert [answer.status_code for answer in answers] == [200] * 12 + [400] * 3

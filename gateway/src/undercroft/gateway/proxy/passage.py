@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from undercroft.gateway.errors import oauth_error_body
 from undercroft.gateway.proxy.headers import RawHeader, RequestHeaders
+from undercroft.gateway.proxy.pages import prefers_html, refusal_page
 from undercroft.gateway.routes_table import MatchedRoute
 from undercroft.shared.auth import Principal
 from undercroft.shared.errors import PROBLEM_MEDIA_TYPE, ServiceError, problem_body
@@ -23,6 +24,7 @@ _SECURITY_HEADERS: Final[tuple[RawHeader, ...]] = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_NO_STORE: Final[RawHeader] = (b"cache-control", b"no-store")
 _TRANSPORT_SECURITY: Final[RawHeader] = (b"strict-transport-security", b"max-age=31536000")
 # After these the rest of the request is not read, so the connection cannot be used again.
 _CLOSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
@@ -110,20 +112,25 @@ class Passage:
         await self.send(message)
 
     async def refuse(self, error: ServiceError) -> None:
-        """Answer with a problem document (RFC 9457), or with what OAuth's clients understand where its rules hold."""
-        if self.route is not None and self.route.route.errors == "oauth":
-            media_type, body = "application/json", oauth_error_body(error)
-            self.extra_headers.append((b"cache-control", b"no-store"))
-            error.headers.pop("Cache-Control", None)
+        """Answer with a problem document (RFC 9457), or with what those understand whom the route is for."""
+        errors = self.route.route.errors if self.route is not None else "page"
+        if errors == "page":
+            self.extra_headers.append((b"vary", b"Accept"))
+        if errors == "oauth":
+            body, headers = oauth_error_body(error), [(b"content-type", b"application/json"), _NO_STORE]
+        elif errors == "page" and self._is_a_browsers():
+            body, headers = refusal_page(error, request_id=self.request_id)
         else:
-            instance = getattr(self, "path", None)
-            media_type = PROBLEM_MEDIA_TYPE
-            body = problem_body(error, instance=instance, request_id=self.request_id)
-        headers = [
-            (b"content-type", media_type.encode("ascii")),
-            (b"content-length", b"%d" % len(body)),
-            *((name.lower().encode("ascii"), value.encode()) for name, value in error.headers.items()),
-        ]
+            body = problem_body(error, instance=getattr(self, "path", None), request_id=self.request_id)
+            headers = [(b"content-type", PROBLEM_MEDIA_TYPE.encode("ascii"))]
+        own = {name for name, _ in headers}
+        of_error = [(name.lower().encode("ascii"), value.encode()) for name, value in error.headers.items()]
+        headers.append((b"content-length", b"%d" % len(body)))
+        headers.extend(header for header in of_error if header[0] not in own)
         if error.status in _CLOSING:
             headers.append((b"connection", b"close"))
         await self.answer(error.status, headers, body)
+
+    def _is_a_browsers(self) -> bool:
+        accepted = [value for name, value in self.scope["headers"] if name == b"accept"]
+        return prefers_html(b",".join(accepted).decode("latin-1"))

@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import gc
 import shutil
 import signal
+import socket
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -157,6 +159,13 @@ class _DrainingServer(Server):
     def __init__(self, config: Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What was imported and built stays: from here on the collector need not look at it.
+        gc.collect()
+        gc.freeze()
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -38,6 +38,7 @@ from undercroft.identity.routes.oauth import authorize, consent_page, device_pag
 from undercroft.identity.routes.oauth.shortcut import PROTOCOL, ProtocolShortcut
 from undercroft.identity.routes.pages import account, assets, joining, passwords, sign_in
 from undercroft.identity.routes.pages import second_factors as second_factor_pages
+from undercroft.identity.routes.turnstile import Turnstile
 from undercroft.identity.service.signing import COMMAND_ACTOR
 from undercroft.identity.service.verification import LastUses
 from undercroft.identity.settings import IdentitySettings
@@ -73,8 +74,10 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
     app = create_service_app(
         settings,
         description="Organizations and API keys: who is calling, and on whose behalf.",
-        # Verification first: the router tries routes in order, and this is the path that has to be fast.
+        # The router tries routes in order: first those that many may ask for at once.
         routers=(
+            sessions.router,
+            sign_in.router,
             internal.router,
             organizations.router,
             api_keys.organization_router,
@@ -82,7 +85,6 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             me.router,
             second_factors.totp,
             second_factors.passkeys,
-            sessions.router,
             users.router,
             links.password_resets,
             links.email_verifications,
@@ -91,7 +93,6 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             members.invitations,
             members.invitation_links,
             assets.router,
-            sign_in.router,
             joining.router,
             passwords.router,
             account.router,
@@ -109,18 +110,21 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
         lifespan=_lifespan,
     )
     # At the end of the list, hence inside the middleware that bounds, names and measures every request.
-    app.user_middleware.extend((Middleware(ProtocolShortcut), Middleware(HotPaths)))
+    app.user_middleware.extend((Middleware(ProtocolShortcut), Middleware(HotPaths), Middleware(Turnstile)))
     return app
 
 
-def install(app: FastAPI, database: Database) -> None:
-    """Put what requests need on `app.state`, around a pool that somebody else opens and closes."""
+def install(app: FastAPI, database: Database, *, database_of_keys: Database | None = None) -> None:
+    """Put what requests need on `app.state`, around a pool that somebody else opens and closes.
+
+    `database_of_keys` is where signing keys are read, when it is not by a connection of that pool.
+    """
     app.state.database = database
     app.state.clock = utc_now
     app.state.idempotency_table = idempotency_keys
     app.state.reads = SessionReads(database)
     app.state.last_uses = LastUses()
-    app.state.key_ring = key_ring(app.state.settings, database)
+    app.state.key_ring = key_ring(app.state.settings, database_of_keys or database)
     install_tokens(app)
     install_accounts(app)
     install_oauth(app)
@@ -138,7 +142,9 @@ async def ensure_operator_key(database: Database, mode: TokenMode = "live") -> S
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: IdentitySettings = app.state.settings
     database = open_database(settings)
-    install(app, database)
+    # Requests that hold every connection of the pool may be waiting for the keys.
+    database_of_keys = open_database(settings, pool_size=1)
+    install(app, database, database_of_keys=database_of_keys)
     reads = PreparedReads(settings.database_url.get_secret_value(), size=settings.database_pool_size)
     app.state.reads = reads
     try:
@@ -161,15 +167,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await close_accounts(app)
         await reads.close()
+        await database_of_keys.dispose()
         await database.dispose()
 
 
-def open_database(settings: IdentitySettings) -> Database:
-    """Return the pool that the settings describe."""
+def open_database(settings: IdentitySettings, *, pool_size: int | None = None) -> Database:
+    """Return the pool that the settings describe, or one of another size."""
     return Database(
         settings.database_url.get_secret_value(),
         application_name=settings.service_name,
-        pool_size=settings.database_pool_size,
+        pool_size=pool_size or settings.database_pool_size,
         statement_timeout_seconds=settings.database_statement_timeout_seconds,
     )
 

@@ -1,6 +1,6 @@
 """How routes come by the use cases of accounts."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -20,6 +20,7 @@ from undercroft.identity.repository.credentials import CredentialRepository
 from undercroft.identity.repository.events import EventRepository
 from undercroft.identity.repository.memberships import MembershipRepository
 from undercroft.identity.repository.organizations import OrganizationRepository
+from undercroft.identity.repository.profiles import ProfileRepository
 from undercroft.identity.repository.registrations import EmailTokenRepository, RegistrationRepository
 from undercroft.identity.repository.sessions import SessionRepository
 from undercroft.identity.repository.users import UserRepository
@@ -29,6 +30,7 @@ from undercroft.identity.service.founding import OrganizationFounder
 from undercroft.identity.service.new_passwords import NewPasswords
 from undercroft.identity.service.password_changes import ConfirmationLimits, PasswordService, PasswordTools
 from undercroft.identity.service.password_hashing import HashingPolicy, PasswordHasher
+from undercroft.identity.service.profiles import ProfileService
 from undercroft.identity.service.registrations import (
     RegistrationPolicy,
     RegistrationService,
@@ -219,11 +221,9 @@ async def wiring(request: Request, session: SessionDep) -> Wiring:
     return Wiring(request.app, get_database(request), session)
 
 
-async def reading(request: Request) -> AsyncIterator[Wiring]:
-    """Put the use cases of a request together that reads one row and needs no transaction."""
-    database = get_database(request)
-    async with database.read() as session:
-        yield Wiring(request.app, database, session)
+async def profile_service(request: Request) -> ProfileService:
+    """Build the use case of profiles for one request; it reads one row and needs no transaction."""
+    return ProfileService(ProfileRepository(request.app.state.reads))
 
 
 async def person(principal: Annotated[Principal, Depends(Requires("account"))]) -> Person:
@@ -264,7 +264,7 @@ async def page_device(request: Request, found: Annotated[SignedIn | None, Depend
     return replace(device(request), signed_in=found)
 
 
-ReadingDep = Annotated[Wiring, Depends(reading, scope="function")]
+ProfileServiceDep = Annotated[ProfileService, Depends(profile_service)]
 PagePersonDep = Annotated[Person, Depends(page_person)]
 PageDeviceDep = Annotated[Device, Depends(page_device)]
 WiringDep = Annotated[Wiring, Depends(wiring)]

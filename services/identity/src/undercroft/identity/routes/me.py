@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
-from undercroft.identity.dependencies.accounts import PersonDep, ReadingDep, WiringDep
+from undercroft.identity.dependencies.accounts import PersonDep, ProfileServiceDep, WiringDep
 from undercroft.identity.dependencies.callers import IfMatch
 from undercroft.identity.dependencies.devices import forget_sign_in
 from undercroft.identity.models.users import User
+from undercroft.identity.repository.profiles import Profile
 from undercroft.identity.schemas.users import (
     EmailChange,
     MembershipOfMine,
@@ -21,9 +22,9 @@ router = APIRouter(prefix="/v1/me", tags=["me"], route_class=ServiceRoute)
 
 
 @router.get("")
-async def get_me(person: PersonDep, wiring: ReadingDep, response: Response) -> MeRead:
+async def get_me(person: PersonDep, profiles: ProfileServiceDep, response: Response) -> MeRead:
     """Read your account."""
-    return _show(await wiring.accounts.get(person.user_id), response)
+    return _show(await profiles.read(person.user_id), response)
 
 
 @router.patch("")
@@ -70,6 +71,6 @@ async def list_my_memberships(person: PersonDep, wiring: WiringDep) -> Membershi
     )
 
 
-def _show(user: User, response: Response) -> MeRead:
+def _show(user: User | Profile, response: Response) -> MeRead:
     response.headers["ETag"] = etag_for(user.revision)
     return MeRead.model_validate(user)

@@ -1,10 +1,13 @@
 """Argon2id off the event loop: bounded in memory by bounding how many are computed at once."""
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
@@ -15,6 +18,8 @@ from undercroft.identity.domain.passwords import LONGEST_BYTES, normalise_passwo
 from undercroft.identity.errors.accounts import HashingBusyError
 
 ResultT = TypeVar("ResultT")
+
+_STEPS_BACK: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,9 @@ class PasswordHasher:
         self._policy = policy
         self._slots = asyncio.Semaphore(policy.concurrency)
         self._waiting = 0
-        self._threads = ThreadPoolExecutor(policy.concurrency, thread_name_prefix="hashing")
+        self._threads = ThreadPoolExecutor(
+            policy.concurrency, thread_name_prefix="hashing", initializer=_step_back
+        )
         self._decoy: str | None = None
         self.computations = 0
 
@@ -98,3 +105,10 @@ class PasswordHasher:
         except UnknownHashError:
             is_right, replacement = self._hash.verify(password, self._decoy), None
         return Verdict(is_right and is_possible and stored is not None, replacement)
+
+
+def _step_back() -> None:
+    """Let the event loop go first: hashing takes every core it gets. Only Linux has a priority for each thread."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _STEPS_BACK)

@@ -4,10 +4,12 @@ A replica signs with the key whose time it is, so that all change over together,
 """
 
 import asyncio
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, cast
 
 from joserfc import jws
@@ -25,8 +27,10 @@ from undercroft.shared.serialization import dumps
 SYSTEM_ACTOR: Final = "identity"
 COMMAND_ACTOR: Final = "operator"
 _RSA_BITS: Final = 2048
-# Made once: each would be made anew for each signature.
-_REGISTRIES: Final = {algorithm: jws.JWSRegistry(algorithms=[algorithm]) for algorithm in ALGORITHMS}
+# The library's own; its `serialize_compact` checks a header that is ours, which takes longer than to sign with it.
+_ALGORITHMS: Final = {
+    algorithm: jws.JWSRegistry(algorithms=[algorithm]).get_alg(algorithm) for algorithm in ALGORITHMS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,18 @@ class RingKey:
 
     def sign(self, claims: Mapping[str, object], *, typ: str) -> str:
         """Return a compact JWS (RFC 7515) of the claims."""
-        return jws.serialize_compact(
-            {"alg": self.algorithm, "typ": typ, "kid": self.kid},
-            dumps(claims),
-            self.key,
-            registry=_REGISTRIES[self.algorithm],
-        )
+        signed = b".".join((_header(self.algorithm, typ, self.kid), _base64url(dumps(claims))))
+        signature = _ALGORITHMS[self.algorithm].sign(signed, self.key)
+        return b".".join((signed, _base64url(signature))).decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _header(algorithm: Algorithm, typ: str, kid: str) -> bytes:
+    return _base64url(dumps({"alg": algorithm, "typ": typ, "kid": kid}))
+
+
+def _base64url(content: bytes) -> bytes:
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
 
 
 def generate_key(algorithm: Algorithm) -> ECKey | RSAKey:
@@ -96,14 +106,12 @@ class KeyRing:
 
     async def find(self, kid: str) -> RingKey | None:
         """Return a published key by its `kid`, None when there is none."""
-        if not self._keys:
-            await self.refresh()
+        await self._load()
         return self._keys.get(kid)
 
     async def published_jwks(self) -> list[Mapping[str, str]]:
         """Return the public halves of every published key (RFC 7517), the newest first."""
-        if not self._keys:
-            await self.refresh()
+        await self._load()
         now = self._clock()
         shown = [key for key in self._keys.values() if key.life.published_until > now]
         return [key.public_jwk for key in reversed(shown)]
@@ -111,12 +119,22 @@ class KeyRing:
     async def refresh(self) -> None:
         """Take over what the database holds, making what is missing or due."""
         async with self._lock:
-            now = self._clock()
-            async with self._open() as repositories:
-                rows = await repositories.keys.list_published(now)
-                if self._due(rows, now):
-                    rows = await self._make_due(repositories, now)
-            self._hold(rows)
+            await self._read()
+
+    async def _load(self) -> None:
+        if self._keys:
+            return
+        async with self._lock:
+            if not self._keys:  # of many who come at once, the first reads for all
+                await self._read()
+
+    async def _read(self) -> None:
+        now = self._clock()
+        async with self._open() as repositories:
+            rows = await repositories.keys.list_published(now)
+            if self._due(rows, now):
+                rows = await self._make_due(repositories, now)
+        self._hold(rows)
 
     async def rotate(self, *, actor: str) -> Sequence[RingKey]:
         """Publish a new key for each algorithm, which takes over once verifiers can know it."""
@@ -147,8 +165,11 @@ class KeyRing:
         return signing
 
     async def _read_signing_key(self, algorithm: Algorithm) -> RingKey:
-        await self.refresh()
-        key = self._signing_now(algorithm)
+        async with self._lock:
+            key = self._signing_now(algorithm)
+            if key is None:  # of many who come at once, the first reads for all
+                await self._read()
+                key = self._signing_now(algorithm)
         if key is None:  # pragma: no cover  a refresh makes what is missing
             raise LookupError(f"no key signs {algorithm}")
         return key

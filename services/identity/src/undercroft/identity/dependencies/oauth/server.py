@@ -32,8 +32,8 @@ from undercroft.identity.service.oauth.device_decisions import DeviceDecisions
 from undercroft.identity.service.oauth.devices import DevicePolicy, DeviceService, TypedCodes
 from undercroft.identity.service.oauth.directory import ClientDirectory
 from undercroft.identity.service.oauth.introspection import (
-    IntrospectionRepositories,
     IntrospectionService,
+    RefreshTokenRows,
     RevocationService,
 )
 from undercroft.identity.service.oauth.pushed_requests import PushedRequestService
@@ -66,6 +66,24 @@ def install_oauth(app: FastAPI) -> None:
     state.used_proofs = UsedProofs(*state.caches, prefix="identity")
     state.interaction_sealer = Sealer(derive_key(settings.secret_key, "authorization interactions"))
     state.nonce_sealer = Sealer(derive_key(settings.secret_key, "dpop nonces"))
+
+
+def introspection_service(app: FastAPI) -> IntrospectionService:
+    """Build the use case of introspection; it takes a session for refresh tokens only."""
+    state = app.state
+
+    @asynccontextmanager
+    async def open_refresh_tokens() -> AsyncIterator[RefreshTokenRows]:
+        async with state.database.read() as session:
+            yield RefreshTokenRows(GrantRepository(session), PeopleRepository(session))
+
+    return IntrospectionService(
+        AccessRepository(state.reads),
+        open_refresh_tokens,
+        state.token_reader,
+        issuer=state.token_policy.issuer,
+        clock=state.clock,
+    )
 
 
 class OAuthWiring:
@@ -120,14 +138,6 @@ class OAuthWiring:
     def typed_codes(self) -> TypedCodes:
         """Codes that people type."""
         return TypedCodes(DeviceRepository(self._session), self._state.attempts, clock=self._clock)
-
-    @property
-    def introspection(self) -> IntrospectionService:
-        """Telling about tokens."""
-        rows = IntrospectionRepositories(
-            access=AccessRepository(self._state.reads), grants=self._grants, people=self.people
-        )
-        return IntrospectionService(rows, self._reader, issuer=self._policy.issuer, clock=self._clock)
 
     @property
     def revocation(self) -> RevocationService:

@@ -1,6 +1,5 @@
 """Parameters of OAuth requests: none twice, none empty (RFC 6749 section 3.1)."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -52,7 +51,17 @@ def read_parameters(text: str) -> Parameters:
         raise InvalidRequestError("The parameters cannot be read.") from None
     if "%00" in text or "\x00" in text:
         raise InvalidRequestError("A parameter has a character that no parameter has.")
-    counts = Counter(name for name, _ in pairs if name != RESOURCE)
-    repeated = frozenset(name for name, count in counts.items() if count > 1)
-    values = {name: value for name, value in pairs if value and name not in {RESOURCE, *repeated}}
-    return Parameters(values, tuple(value for name, value in pairs if name == RESOURCE and value), repeated)
+    values: dict[str, str] = {}
+    resources: list[str] = []
+    repeated: set[str] = set()
+    for name, value in pairs:
+        if name == RESOURCE:
+            resources.append(value)
+        elif name in values:
+            repeated.add(name)
+        else:
+            values[name] = value
+    for name in repeated:
+        del values[name]
+    present = {name: value for name, value in values.items() if value}
+    return Parameters(present, tuple(filter(None, resources)), frozenset(repeated))

@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from undercroft.identity.dependencies.oauth.server import OAuthWiring
+from undercroft.identity.dependencies.oauth.server import OAuthWiring, introspection_service
 from undercroft.identity.errors.oauth import InvalidClientError
 from undercroft.identity.routes.oauth.answers import answer, nothing
 from undercroft.identity.routes.oauth.openapi import INTROSPECT_OPENAPI, REVOKE_OPENAPI
@@ -27,9 +27,7 @@ async def introspect_token(request: Request) -> Response:
     if not client.is_confidential:
         raise InvalidClientError("Only clients with a secret may ask.", headers=_CHALLENGE)
     token = parameters.require("token")
-    async with get_database(request).read() as session:
-        told = await OAuthWiring(request.app, session).introspection.introspect(token, client)
-    return answer(told or _INACTIVE)
+    return answer(await introspection_service(request.app).introspect(token, client) or _INACTIVE)
 
 
 @router.post("/oauth/revoke", openapi_extra=REVOKE_OPENAPI)

@@ -1,6 +1,7 @@
 """Telling clients about tokens (RFC 7662), and ending tokens for them (RFC 7009)."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -28,27 +29,31 @@ _TOLD: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntrospectionRepositories:
-    """Where tokens are looked up."""
+@dataclass(frozen=True, slots=True)
+class RefreshTokenRows:
+    """Where refresh tokens are looked up."""
 
-    access: AccessRepository
     grants: GrantRepository
     people: PeopleRepository
 
 
+OpenRefreshTokens = Callable[[], AbstractAsyncContextManager[RefreshTokenRows]]
+
+
 class IntrospectionService:
-    """The use case behind `POST /oauth/introspect`."""
+    """The use case behind `POST /oauth/introspect`; about an access token it reads one row."""
 
     def __init__(
         self,
-        rows: IntrospectionRepositories,
+        access: AccessRepository,
+        open_refresh_tokens: OpenRefreshTokens,
         reader: TokenReader,
         *,
         issuer: str,
         clock: Callable[[], datetime],
     ) -> None:
-        self._rows = rows
+        self._access = access
+        self._open_refresh_tokens = open_refresh_tokens
         self._reader = reader
         self._issuer = issuer
         self._clock = clock
@@ -78,7 +83,7 @@ class IntrospectionService:
     async def is_alive(self, token: AccessToken) -> str | None:
         """Return the name of whom a token speaks for, empty without one; None when what it was issued for has ended."""
         if token.grant_id is not None:
-            grant = await self._rows.access.find_grant(token.grant_id, jti=token.jti)
+            grant = await self._access.find_grant(token.grant_id, jti=token.jti)
             if grant is None or grant.is_token_revoked or grant.has_ended(self._clock()):
                 return None
             return grant.username
@@ -87,20 +92,21 @@ class IntrospectionService:
         except InvalidIdError:  # pragma: no cover  we signed it
             return None
         if subject.prefix == "client":
-            client = await self._rows.access.find_client(subject.uuid, jti=token.jti)
+            client = await self._access.find_client(subject.uuid, jti=token.jti)
             return None if client is None or client.is_token_revoked else ""
-        key = await self._rows.access.find_key(subject.uuid, jti=token.jti)
+        key = await self._access.find_key(subject.uuid, jti=token.jti)
         return None if key is None or key.is_token_revoked or key.has_ended(self._clock()) else ""
 
     async def _refresh_token(self, text: str, caller: Client) -> Members | None:
-        found = await self._rows.grants.find_refresh_token(hash_secret(text), lock=False)
-        if found is None:
-            return None
-        row, grant = found
-        expires_at = min(row.expires_at, grant.expires_at)
-        if row.used_at is not None or expires_at <= self._clock() or not _concerns_grant(caller, grant):
-            return None
-        person = await self._rows.people.find(grant.user_id)
+        async with self._open_refresh_tokens() as rows:
+            found = await rows.grants.find_refresh_token(hash_secret(text), lock=False)
+            if found is None:
+                return None
+            row, grant = found
+            expires_at = min(row.expires_at, grant.expires_at)
+            if row.used_at is not None or expires_at <= self._clock() or not _concerns_grant(caller, grant):
+                return None
+            person = await rows.people.find(grant.user_id)
         if person is None:
             return None
         return {
