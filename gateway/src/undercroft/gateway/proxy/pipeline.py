@@ -14,6 +14,7 @@ from undercroft.gateway.auth.credentials import Credential, Presented
 from undercroft.gateway.errors import (
     CredentialsExpiredError,
     CredentialsInvalidError,
+    CredentialsMalformedError,
     CredentialsMissingError,
     InsufficientScopeError,
     OrganizationNotFoundError,
@@ -23,7 +24,7 @@ from undercroft.gateway.errors import (
 )
 from undercroft.gateway.limits import Limiter
 from undercroft.gateway.proxy.cors import CorsPolicies, preflight_method
-from undercroft.gateway.proxy.credentials import find_credentials
+from undercroft.gateway.proxy.credentials import find_credentials, take_stream_token
 from undercroft.gateway.proxy.forward import Forwarder
 from undercroft.gateway.proxy.headers import (
     RawHeader,
@@ -119,7 +120,8 @@ class Pipeline:
         scope = passage.scope
         check_method(passage.method)
         path = scope.get("raw_path") or scope["path"].encode()
-        passage.path = check_target(path, scope["query_string"])
+        passage.query = scope["query_string"]
+        passage.path = check_target(path, passage.query)
         passage.headers = RequestHeaders(scope["headers"])
         peer, trusted = passage.address, self._stages.trusted_proxies
         if trusted:
@@ -154,7 +156,7 @@ class Pipeline:
         return length != 0
 
     async def _authenticate(self, passage: Passage, matched: MatchedRoute) -> None:
-        presented = find_credentials(passage.headers)
+        presented = _find_credentials(passage, matched)
         needed = matched.route.auth
         if presented is None:
             if needed == "optional":
@@ -176,6 +178,7 @@ class Pipeline:
         if credential is None:
             credential = await self._verify(passage, presented)
         principal = authenticator.check(credential, presented, passage.address)
+        passage.credential = credential
         if presented.is_bound:
             await authenticator.prove(credential, presented, method=passage.method, path=passage.path)
         return principal
@@ -264,3 +267,13 @@ class Pipeline:
                 trace_id=passage.trace.trace_id,
                 principal_id=principal.subject if principal else None,
             )
+
+
+def _find_credentials(passage: Passage, matched: MatchedRoute) -> Presented | None:
+    presented = find_credentials(passage.headers)
+    if not matched.route.stream:
+        return presented
+    stream_token, passage.query = take_stream_token(passage.query)
+    if presented is not None and stream_token is not None:
+        raise CredentialsMalformedError("Credentials stand in a header and in the query.")
+    return presented or stream_token
