@@ -22,9 +22,9 @@ from undercroft.gateway.compositions.status import StatusComposition, StatusPage
 from undercroft.gateway.limits import Limiter
 from undercroft.gateway.openapi.document import MergedDocument
 from undercroft.gateway.proxy.cors import CorsPolicies
-from undercroft.gateway.proxy.forward import Forwarder, Upstream, Ways
+from undercroft.gateway.proxy.forward import Forwarder, Upstream
 from undercroft.gateway.proxy.pipeline import Pipeline, Stages
-from undercroft.gateway.proxy.streams import OpenStreams
+from undercroft.gateway.proxy.streams import OpenStreams, Ways
 from undercroft.gateway.routes import router
 from undercroft.gateway.routes_table import RoutesError, RouteTable, load_routes
 from undercroft.gateway.settings import GatewaySettings

@@ -1,4 +1,4 @@
-"""The credentials in a request's headers (RFC 6750 section 2.1, RFC 9449 section 7.1)."""
+"""The credentials in a request's headers (RFC 6750 section 2.1, RFC 9449 section 7.1), and in the query of a stream."""
 
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -10,12 +10,25 @@ from undercroft.gateway.errors import (
     MalformedRequestError,
 )
 from undercroft.gateway.proxy.headers import RequestHeaders
+from undercroft.gateway.proxy.passage import Passage
+from undercroft.gateway.routes_table import Route
 from undercroft.shared.stream_tokens import STREAM_TOKEN_PARAMETER
 
 _BEARER: Final = b"bearer "
 _DPOP: Final = b"dpop "
 _KEY_PREFIX: Final = KEY_PREFIX.encode("ascii")
 _STREAM_TOKEN: Final = STREAM_TOKEN_PARAMETER.encode("ascii")
+
+
+def credentials_of(passage: Passage, route: Route) -> Presented | None:
+    """Return what a request presents on a route, and take the stream token out of its query; raises as below."""
+    presented = find_credentials(passage.headers)
+    if not route.stream:
+        return presented
+    stream_token, passage.query = take_stream_token(passage.query)
+    if presented is not None and stream_token is not None:
+        raise CredentialsMalformedError("Credentials stand in a header and in the query.")
+    return presented or stream_token
 
 
 def find_credentials(headers: RequestHeaders) -> Presented | None:

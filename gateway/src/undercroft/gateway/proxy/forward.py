@@ -18,7 +18,7 @@ from undercroft.gateway.proxy.headers import (
     response_headers,
 )
 from undercroft.gateway.proxy.passage import Passage
-from undercroft.gateway.proxy.streams import OpenStreams
+from undercroft.gateway.proxy.streams import Ways, finish
 from undercroft.gateway.routes_table import Route
 from undercroft.shared.auth import PRINCIPAL_HEADER, PrincipalSigner
 from undercroft.shared.errors import (
@@ -28,7 +28,7 @@ from undercroft.shared.errors import (
     ServiceError,
     UnavailableError,
 )
-from undercroft.shared.http_client import Exchange, ExchangeTransport, Outgoing, Timeouts
+from undercroft.shared.http_client import Exchange, Outgoing, Timeouts
 from undercroft.shared.logs import get_logger
 
 _RAW_PRINCIPAL_HEADER = PRINCIPAL_HEADER.lower().encode("ascii")
@@ -55,15 +55,6 @@ class Upstream:
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         return cls(name, origin, parts.path.rstrip("/"), parts.netloc.encode("ascii"))
-
-
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """What requests go out on: event streams, which last, take no places from the others."""
-
-    exchanges: ExchangeTransport
-    streams: ExchangeTransport
-    open_streams: OpenStreams
 
 
 class CallerGoneError(Exception):
@@ -119,7 +110,7 @@ class Forwarder:
         except asyncio.CancelledError:
             if not (passage.is_gone or passage.is_ended) or task is None or task.uncancel():
                 raise
-            await _finish(passage)
+            await finish(passage)
         except CallerGoneError:
             passage.is_gone = True
         finally:
@@ -255,15 +246,6 @@ async def _cancel_when_gone(passage: Passage, task: asyncio.Task[object]) -> Non
     passage.is_gone = True
     if not passage.is_ended:  # then it is being cancelled already
         task.cancel()
-
-
-async def _finish(passage: Passage) -> None:
-    """Give a stream that was ended a proper end, so that its reader comes back at once."""
-    if passage.is_gone:
-        return
-    if not passage.status:
-        raise UnavailableError("The stream was ended before it began.")
-    await passage.send({"type": "http.response.body", "body": b""})
 
 
 def _announced_length(headers: list[RawHeader]) -> int:

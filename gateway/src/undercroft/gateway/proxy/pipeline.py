@@ -14,7 +14,6 @@ from undercroft.gateway.auth.credentials import Credential, Presented
 from undercroft.gateway.errors import (
     CredentialsExpiredError,
     CredentialsInvalidError,
-    CredentialsMalformedError,
     CredentialsMissingError,
     InsufficientScopeError,
     OrganizationNotFoundError,
@@ -24,7 +23,7 @@ from undercroft.gateway.errors import (
 )
 from undercroft.gateway.limits import Limiter
 from undercroft.gateway.proxy.cors import CorsPolicies, preflight_method
-from undercroft.gateway.proxy.credentials import find_credentials, take_stream_token
+from undercroft.gateway.proxy.credentials import credentials_of
 from undercroft.gateway.proxy.forward import Forwarder
 from undercroft.gateway.proxy.headers import (
     RawHeader,
@@ -156,7 +155,7 @@ class Pipeline:
         return length != 0
 
     async def _authenticate(self, passage: Passage, matched: MatchedRoute) -> None:
-        presented = _find_credentials(passage, matched)
+        presented = credentials_of(passage, matched.route)
         needed = matched.route.auth
         if presented is None:
             if needed == "optional":
@@ -267,13 +266,3 @@ class Pipeline:
                 trace_id=passage.trace.trace_id,
                 principal_id=principal.subject if principal else None,
             )
-
-
-def _find_credentials(passage: Passage, matched: MatchedRoute) -> Presented | None:
-    presented = find_credentials(passage.headers)
-    if not matched.route.stream:
-        return presented
-    stream_token, passage.query = take_stream_token(passage.query)
-    if presented is not None and stream_token is not None:
-        raise CredentialsMalformedError("Credentials stand in a header and in the query.")
-    return presented or stream_token

@@ -4,11 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from undercroft.gateway.auth.credentials import Credential
 from undercroft.gateway.errors import StreamsFullError
 from undercroft.gateway.proxy.passage import Passage
+from undercroft.shared.errors import UnavailableError
+from undercroft.shared.http_client import ExchangeTransport
 
 _DRAIN_CHECK_SECONDS: Final = 0.25
 
@@ -94,3 +97,24 @@ class OpenStreams:
         tagged.discard(stream)
         if not tagged:
             del self._tagged[tag]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What requests go out on: event streams, which last, take no places from the others."""
+
+    exchanges: ExchangeTransport
+    streams: ExchangeTransport
+    open_streams: OpenStreams
+
+
+async def finish(passage: Passage) -> None:
+    """Give a stream that was ended a proper end, so that its reader comes back at once.
+
+    Raises `UnavailableError` when it was ended before it began.
+    """
+    if passage.is_gone:
+        return
+    if not passage.status:
+        raise UnavailableError("The stream was ended before it began.")
+    await passage.send({"type": "http.response.body", "body": b""})
