@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import Page, async_playwright, expect
+from typing_extensions import override
 
 from .node_clients import NodeClients
 from .ofrep import check_answer
@@ -141,6 +142,7 @@ def shop(node_clients: NodeClients, tmp_path: Path) -> Iterator[str]:
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     """Logs nothing."""
 
+    @override
     def log_message(self, *_: object) -> None: ...
 
 
