@@ -31,7 +31,10 @@ router = APIRouter(tags=["ofrep"])
 
 @router.get(STREAM_PATH, openapi_extra=STREAM_OPENAPI, response_class=Response)
 async def stream_changes(request: Request, principal: EvaluatorDep) -> Response:
-    """Tell of every change of the flags in the caller's environment, as server-sent events."""
+    """Tell of every change of the flags in the caller's environment, as server-sent events.
+
+    Browsers, whose EventSource sends no headers, use the address that a bulk evaluation announces.
+    """
     try:
         snapshot = evaluation_service(request).snapshot_for(principal, requested_environment(request))
     except EvaluationError as error:
