@@ -21,6 +21,8 @@ from undercroft.shared.auth import generate_principal_keys
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.tokens import mint_token
 
+from .ofrep import check_answer
+
 START_TIMEOUT_SECONDS: Final = 60
 STOP_TIMEOUT_SECONDS: Final = 15
 BIN: Final = Path(sys.executable).parent
@@ -68,12 +70,15 @@ class Platform:
         return str(self.make_key(scopes=scopes, environment=environment, organization=organization)["secret"])
 
     def evaluate(self, key: str, flag: str, context: dict[str, object] | None = None) -> httpx.Response:
-        return httpx.post(
+        answer = httpx.post(
             f"{self.url}/ofrep/v1/evaluate/flags/{flag}",
             json={"context": context or {}},
             headers={"Authorization": f"Bearer {key}"},
             timeout=10,
         )
+        content_type = answer.headers.get("Content-Type")
+        check_answer("POST", str(answer.url), answer.status_code, content_type, answer.content)
+        return answer
 
     def wait_for_flag(self, key: str, flag: str) -> None:
         deadline = time.monotonic() + 5

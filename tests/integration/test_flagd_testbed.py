@@ -18,6 +18,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import FlagEvaluationDetails
 
 from .gherkin import Scenario, Step, read_scenarios
+from .ofrep import check_response
 from .platforms import Platform
 
 SUITE = Path(__file__).parents[2].parent / "shared" / "specs" / "openfeature" / "flagd-testbed" / "evaluator"
@@ -48,6 +49,7 @@ def client(platform: Platform) -> Iterator[OpenFeatureClient]:
     assert stored.status_code == 200, stored.text
     key = platform.create_key(scopes=["flags:evaluate"], environment="testbed")
     provider = OFREPProvider(platform.url, headers_factory=lambda: {"Authorization": f"Bearer {key}"})
+    provider.session.hooks["response"].append(check_response)
     api.set_provider(provider, "testbed")
     platform.wait_for_flag(key, "boolean-flag")
     yield api.get_client("testbed")

@@ -10,6 +10,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
+from .ofrep import check_response
 from .platforms import Platform
 
 FLAGS = {
@@ -47,7 +48,9 @@ def key(platform: Platform) -> str:
 
 
 def client_with(platform: Platform, headers: dict[str, str], domain: str) -> OpenFeatureClient:
-    api.set_provider(OFREPProvider(platform.url, headers_factory=lambda: headers), domain)
+    provider = OFREPProvider(platform.url, headers_factory=lambda: headers)
+    provider.session.hooks["response"].append(check_response)
+    api.set_provider(provider, domain)
     return api.get_client(domain)
 
 

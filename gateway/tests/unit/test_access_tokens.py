@@ -107,6 +107,7 @@ def authenticator(identity: Identity, clock: Clock) -> Authenticator:
     return Authenticator(
         keys=Nobody(),
         tokens=TokenResolver(verifier, identity, clock=clock),
+        streams=Nobody(),
         proofs=no_proofs(),
         retention=Retention(size=100, fresh_seconds=60, stale_seconds=600),
         clock=clock,

@@ -90,6 +90,7 @@ def authenticator(verifier: Verifier, clock: Clock) -> Authenticator:
     return Authenticator(
         keys=KeyResolver(verifier, clock=clock),
         tokens=Nobody(),
+        streams=Nobody(),
         proofs=no_proofs(),
         retention=Retention(size=100, fresh_seconds=60, stale_seconds=600),
         clock=clock,

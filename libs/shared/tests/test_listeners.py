@@ -1,4 +1,5 @@
 import errno
+import resource
 import socket
 
 import pytest
@@ -104,3 +105,28 @@ def test_sockets_of_a_parent_are_adopted():
     assert adopted[0].fileno() == descriptor
     assert adopted[0].family == socket.AF_INET
     listeners.close(adopted)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((1_024, 4_096), (4_096, 4_096)),
+        ((1_024, 1_000_000), (65_536, 1_000_000)),
+        ((1_024, resource.RLIM_INFINITY), (65_536, resource.RLIM_INFINITY)),
+    ],
+)
+def test_the_soft_limit_of_open_files_is_raised(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], expected: tuple[int, int]
+):
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: given.append(wanted))
+    listeners.allow_many_connections()
+    assert given == [expected]
+
+
+@pytest.mark.parametrize("soft", [65_536, 100_000, resource.RLIM_INFINITY])
+def test_a_limit_of_open_files_that_is_enough_stays(monkeypatch: pytest.MonkeyPatch, soft: int):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: pytest.fail("it was set"))
+    listeners.allow_many_connections()

@@ -10,6 +10,7 @@ from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 from services.flags.tests.database_gate import DatabaseGate
 from services.flags.tests.factories import operator, settings
+from services.flags.tests.ofrep_answers import check_async
 
 from undercroft.flags.main import create_app, install
 from undercroft.shared.db import Database
@@ -37,9 +38,14 @@ def logging(fresh_logging: None) -> None:
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
-    """A client with an operator's principal."""
+    """A client with an operator's principal; each OFREP answer that it receives is held against the schema."""
     transport = httpx.ASGITransport(app)
-    return httpx.AsyncClient(transport=transport, base_url="http://flags", headers=operator())
+    return httpx.AsyncClient(
+        transport=transport,
+        base_url="http://flags",
+        headers=operator(),
+        event_hooks={"response": [check_async]},
+    )
 
 
 @pytest.fixture

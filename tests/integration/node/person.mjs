@@ -3,11 +3,16 @@ import { createInterface } from 'node:readline'
 
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
 
+/** Asks the test for something; returns its answer. */
+export async function ask(request) {
+  process.stdout.write(`${JSON.stringify({ visit: String(request) })}\n`)
+  const { value } = await answers.next()
+  return JSON.parse(value)
+}
+
 /** Sends the person to an address; returns the address at which they left the pages. */
 export async function visit(address) {
-  process.stdout.write(`${JSON.stringify({ visit: String(address) })}\n`)
-  const { value } = await answers.next()
-  return new URL(JSON.parse(value))
+  return new URL(await ask(address))
 }
 
 /** Runs the flow that the command line names with what it is set to, and prints what it returns. */

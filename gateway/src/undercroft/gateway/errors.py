@@ -22,6 +22,8 @@ ServiceError
 ├── RateLimitedError
 │   └── QuotaExceededError 429
 ├── HeadersTooLargeError 431
+├── UnavailableError
+│   └── StreamsFullError 503
 └── BadGatewayError, UnavailableError, GatewayTimeoutError (of an upstream)
 """
 
@@ -37,6 +39,7 @@ from undercroft.shared.errors import (
     RateLimitedError,
     ServiceError,
     UnauthenticatedError,
+    UnavailableError,
 )
 from undercroft.shared.jose import ASYMMETRIC_ALGORITHMS
 from undercroft.shared.serialization import dumps
@@ -179,6 +182,12 @@ class QuotaExceededError(RateLimitedError):
             retry_after_seconds=retry_after_seconds,
             extensions={"violated-policies": [policy]},
         )
+
+
+class StreamsFullError(UnavailableError):
+    """This process has as many event streams open as it may have."""
+
+    code = "streams_full"
 
 
 def challenge_for_possession(error: ServiceError) -> None:

@@ -16,6 +16,7 @@ from undercroft.gateway.auth.key_set import SigningKeys
 from undercroft.gateway.auth.memory import Retention
 from undercroft.gateway.auth.proofs import ProofChecker
 from undercroft.gateway.auth.resolving import KeyResolver, TokenResolver
+from undercroft.gateway.auth.stream_tokens import StreamTokenResolver, StreamTokenVerifier
 from undercroft.gateway.auth.tokens import TokenVerifier
 from undercroft.gateway.compositions.status import StatusComposition, StatusPage
 from undercroft.gateway.limits import Limiter
@@ -23,11 +24,12 @@ from undercroft.gateway.openapi.document import MergedDocument
 from undercroft.gateway.proxy.cors import CorsPolicies
 from undercroft.gateway.proxy.forward import Forwarder, Upstream
 from undercroft.gateway.proxy.pipeline import Pipeline, Stages
+from undercroft.gateway.proxy.streams import OpenStreams, Ways
 from undercroft.gateway.routes import router
 from undercroft.gateway.routes_table import RoutesError, RouteTable, load_routes
 from undercroft.gateway.settings import GatewaySettings
 from undercroft.shared.app import VERSION, create_service_app
-from undercroft.shared.auth import PrincipalSigner
+from undercroft.shared.auth import PrincipalKeys, PrincipalSigner
 from undercroft.shared.cache import close_cache, make_cache
 from undercroft.shared.command import run_command
 from undercroft.shared.dpop import UsedProofs
@@ -38,10 +40,12 @@ from undercroft.shared.http_client import NetworkLimits, ServiceClient, exchange
 from undercroft.shared.logs import get_logger
 from undercroft.shared.serialization import JsonValue
 from undercroft.shared.settings import SettingsError
+from undercroft.shared.stream_tokens import StreamTokenReader
 from undercroft.shared.telemetry import Telemetry
 from undercroft.shared.workers import Supervisor
 
 SIGNING_KEY_EVENTS: Final = "dev.undercroft.signing_key."
+STREAMING_SERVICE: Final = "flags"
 
 
 def create_app(settings: GatewaySettings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -96,6 +100,9 @@ class _Parts:
         self._settings = settings
         self._transport = transport
         self._owns_transport = owns_transport
+        # A stream keeps its connection for as long as it is open, so streams have connections of their own.
+        self._stream_transport = make_transport(_stream_limits(settings)) if owns_transport else transport
+        self._streams = OpenStreams(limit=settings.streams)
         self._limits = make_cache(settings.redis_url, prefix="gateway", memory_size=settings.limit_subjects)
         self._local_limits = make_cache(None, prefix="gateway", memory_size=settings.limit_subjects)
         self._proofs = make_cache(settings.redis_url, prefix="gateway", memory_size=settings.dpop_proofs)
@@ -116,10 +123,12 @@ class _Parts:
         self._signing_keys = SigningKeys(identity, on_withdrawn=self._forget)
         own_names = (settings.issuer, *settings.resources)
         verifier = TokenVerifier(self._signing_keys, issuer=settings.issuer, audiences=own_names)
+        stream_tokens = StreamTokenReader(STREAMING_SERVICE, PrincipalKeys(settings.principal_keys))
         used_proofs = UsedProofs(self._proofs, self._local_proofs, prefix="gateway")
         return Authenticator(
             keys=KeyResolver(identity),
             tokens=TokenResolver(verifier, identity),
+            streams=StreamTokenResolver(StreamTokenVerifier(stream_tokens), identity),
             proofs=ProofChecker(used_proofs, addresses=own_names),
             retention=Retention(
                 size=settings.credential_cache_size,
@@ -138,7 +147,11 @@ class _Parts:
             authenticator=self._authenticator,
             limiter=Limiter(self._limits, self._local_limits, subjects=settings.limit_subjects),
             forwarder=Forwarder(
-                exchange_transport(self._transport),
+                Ways(
+                    exchange_transport(self._transport),
+                    exchange_transport(self._stream_transport),
+                    self._streams,
+                ),
                 {name: Upstream.at(name, url) for name, url in urls.items()},
                 signer,
                 body_read_seconds=settings.body_read_seconds,
@@ -155,12 +168,16 @@ class _Parts:
         async with AsyncExitStack() as stack:
             if self._owns_transport:
                 stack.push_async_callback(self._transport.aclose)
+                stack.push_async_callback(self._stream_transport.aclose)
             for cache in (self._limits, self._local_limits, self._proofs, self._local_proofs):
                 stack.push_async_callback(close_cache, cache)
             supervisor = Supervisor(get_logger(__name__))
             stack.push_async_callback(supervisor.stop)
             supervisor.start("identity feed", self._follow_identity)
             supervisor.start("signing keys", self._signing_keys.keep_fresh)
+            supervisor.start(
+                "streams", lambda: self._streams.end_when_draining(lambda: app.state.is_draining)
+            )
             if self._settings.redis_url is not None:
                 app.state.readiness_checks.append(ReadinessCheck("redis", self._ping, required=False))
             yield
@@ -177,9 +194,12 @@ class _Parts:
             self._signing_keys.refresh_soon()  # not awaited: revocations wait behind this event
         else:
             self._authenticator.handle_event(event)
+            if self._authenticator.is_stale_after(event):
+                self._streams.end(event.subject)
 
     async def _start_afresh(self) -> None:
         self._authenticator.forget_everything()
+        self._streams.end_all()
         self._signing_keys.refresh_soon()
 
     async def _ping(self) -> None:
@@ -188,6 +208,10 @@ class _Parts:
 
 def _limits(settings: GatewaySettings) -> NetworkLimits:
     return NetworkLimits(max_requests=settings.upstream_connections)
+
+
+def _stream_limits(settings: GatewaySettings) -> NetworkLimits:
+    return NetworkLimits(max_requests=settings.streams, max_idle_per_origin=1)
 
 
 async def _own_readiness(app: FastAPI) -> JsonValue:

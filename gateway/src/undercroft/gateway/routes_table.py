@@ -82,6 +82,7 @@ class Route(_Strict):
     cors: Literal["listed", "any", "none"] = "listed"
     cookies: bool = False
     errors: Literal["problem", "oauth", "page"] = "problem"
+    stream: bool = False
 
     @property
     def template(self) -> str:

@@ -59,6 +59,9 @@ class GatewaySettings(ServiceSettings):
     upstream_connections: Annotated[int, Field(ge=1, le=10_000)] = Field(
         512, description="Connections to all services at most."
     )
+    streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        2_000, description="Event streams open at the same time at most, on connections of their own."
+    )
     body_read_seconds: Seconds = Field(30, description="Longest wait for the next part of a request's body.")
 
     @field_validator("issuer")

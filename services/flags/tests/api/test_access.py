@@ -52,6 +52,7 @@ EVALUATIONS = [
     ("POST", "/ofrep/v1/evaluate/flags"),
     ("POST", "/ofrep/v1/evaluate/flags/"),
     ("POST", "/ofrep/v1/evaluate/flags/new-checkout"),
+    ("GET", "/ofrep/v1/events"),
 ]
 BODIES = {
     "POST": {"key": "new-checkout", "type": "boolean"},

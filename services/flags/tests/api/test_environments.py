@@ -42,7 +42,7 @@ async def test_a_new_environment_is_named_after_its_key_and_can_be_read_back(cli
 async def test_a_new_environment_evaluates_at_once(client: httpx.AsyncClient):
     await create(client)
     answer = await client.post("/ofrep/v1/evaluate/flags?environment=qa", json={})
-    assert answer.json() == {"flags": [], "metadata": {}}
+    assert answer.json()["flags"] == []
 
 
 async def test_a_taken_key_is_a_conflict(client: httpx.AsyncClient):

@@ -58,12 +58,14 @@ class Authenticator:
         *,
         keys: Resolver,
         tokens: Resolver,
+        streams: Resolver,
         proofs: ProofChecker,
         retention: Retention,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
         self._tokens = tokens
+        self._streams = streams
         self._proofs = proofs
         self._fresh_seconds = retention.fresh_seconds
         self._stale_seconds = retention.stale_seconds
@@ -136,13 +138,15 @@ class Authenticator:
 
     def handle_event(self, event: CloudEvent) -> None:
         """Forget what an event of identity makes stale."""
-        if not event.type.startswith(_FOLLOWED):
-            return
-        if event.type.endswith(".created"):
+        if self.is_stale_after(event):
+            self.forget(event.subject)
+        elif event.type.startswith(_FOLLOWED):
             # Good answers are of later than that, and stay: forgetting them would ask identity, which may be away.
             self._overtake()
-        else:
-            self.forget(event.subject)
+
+    def is_stale_after(self, event: CloudEvent) -> bool:
+        """Tell whether credentials with the event's subject among their tags may be worth something else now."""
+        return event.type.startswith(_FOLLOWED) and not event.type.endswith(".created")
 
     def forget(self, tag: str) -> None:
         """Forget every credential with a tag, also those whose answers are still on their way."""
@@ -165,12 +169,16 @@ class Authenticator:
     async def _fly(self, digest: bytes, presented: Presented) -> Credential:
         flight = self._joinable.get(digest)
         if flight is None:
-            resolver = self._keys if presented.is_key else self._tokens
-            flight = _Flight(asyncio.create_task(_resolve(resolver, presented)))
+            flight = _Flight(asyncio.create_task(_resolve(self._resolver_of(presented), presented)))
             self._joinable[digest] = flight
             self._under_way.add(flight)
             flight.task.add_done_callback(partial(self._land, digest, flight))
         return await asyncio.shield(flight.task)
+
+    def _resolver_of(self, presented: Presented) -> Resolver:
+        if presented.is_stream_token:
+            return self._streams
+        return self._keys if presented.is_key else self._tokens
 
     def _land(self, digest: bytes, flight: _Flight, task: asyncio.Task[Credential]) -> None:
         self._under_way.discard(flight)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from undercroft.gateway.auth.credentials import Credential, Presented
 from undercroft.gateway.auth.identity_client import Access, AccessRequest, VerifiedKey
-from undercroft.gateway.auth.tokens import AccessToken, TokenVerifier
+from undercroft.gateway.auth.tokens import AccessToken
 from undercroft.gateway.errors import AccessEndedError, MalformedRequestError, OrganizationNotFoundError
 from undercroft.shared.auth import OPERATOR_SCOPE, Kind, Principal, Scope
 from undercroft.shared.errors import BadGatewayError
@@ -37,6 +37,13 @@ class KeyVerifier(Protocol):
 
     async def verify(self, secret: str) -> VerifiedKey | None:
         """Return the key's properties, or None for one that is unknown, expired or revoked."""
+
+
+class TokenSource(Protocol):
+    """Reads tokens."""
+
+    async def verify(self, text: str) -> AccessToken:
+        """Return a genuine token's claims; raises `CredentialsInvalidError`."""
 
 
 class AccessSource(Protocol):
@@ -83,7 +90,7 @@ class TokenResolver:
     """Access tokens: genuine by identity's keys, and worth what identity says that their subject may do now."""
 
     def __init__(
-        self, verifier: TokenVerifier, source: AccessSource, *, clock: Callable[[], float] = time.time
+        self, verifier: TokenSource, source: AccessSource, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._verifier = verifier
         self._source = source

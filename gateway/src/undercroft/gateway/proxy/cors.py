@@ -7,8 +7,8 @@ from undercroft.gateway.proxy.headers import RawHeader
 from undercroft.gateway.routes_table import Route
 
 _ALLOWED_HEADERS = (
-    b"Authorization, Content-Type, DPoP, If-Match, If-None-Match, Idempotency-Key, Request-Id, X-API-Key, "
-    b"X-Organization, traceparent, tracestate"
+    b"Authorization, Content-Type, DPoP, If-Match, If-None-Match, Idempotency-Key, Last-Event-ID, "
+    b"Request-Id, X-API-Key, X-Organization, traceparent, tracestate"
 )
 _EXPOSED_HEADERS = (
     b"ETag, Link, Location, RateLimit, RateLimit-Policy, Request-Id, Retry-After, WWW-Authenticate"

@@ -18,6 +18,7 @@ from undercroft.gateway.proxy.headers import (
     response_headers,
 )
 from undercroft.gateway.proxy.passage import Passage
+from undercroft.gateway.proxy.streams import Ways, finish
 from undercroft.gateway.routes_table import Route
 from undercroft.shared.auth import PRINCIPAL_HEADER, PrincipalSigner
 from undercroft.shared.errors import (
@@ -27,7 +28,7 @@ from undercroft.shared.errors import (
     ServiceError,
     UnavailableError,
 )
-from undercroft.shared.http_client import Exchange, ExchangeTransport, Outgoing, Timeouts
+from undercroft.shared.http_client import Exchange, Outgoing, Timeouts
 from undercroft.shared.logs import get_logger
 
 _RAW_PRINCIPAL_HEADER = PRINCIPAL_HEADER.lower().encode("ascii")
@@ -65,13 +66,13 @@ class Forwarder:
 
     def __init__(
         self,
-        exchanges: ExchangeTransport,
+        ways: Ways,
         upstreams: Mapping[str, Upstream],
         signer: PrincipalSigner,
         *,
         body_read_seconds: float,
     ) -> None:
-        self._exchanges = exchanges
+        self._ways = ways
         self._upstreams = upstreams
         self._signer = signer
         self._body_read_seconds = body_read_seconds
@@ -83,9 +84,22 @@ class Forwarder:
         Raises a `ServiceError` as long as nothing was sent. Once headers are out, a failure ends the answer
         unfinished, which makes the server close the connection: the caller must not take it for whole.
         """
-        upstream = self._upstreams[route.upstream]
         body = await self._first_of(passage, route.body_limit) if has_body else b""
         task = asyncio.current_task()
+        if route.stream and task is not None:
+            with self._ways.open_streams.admit(passage, task):
+                await self._forward(passage, route, body, task)
+        else:
+            await self._forward(passage, route, body, task)
+
+    async def _forward(
+        self,
+        passage: Passage,
+        route: Route,
+        body: bytes | AsyncIterator[bytes],
+        task: asyncio.Task[object] | None,
+    ) -> None:
+        upstream = self._upstreams[route.upstream]
         timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, self._watch, passage, task)
         try:
             exchange = await self._open(passage, upstream, body, route)
@@ -94,8 +108,9 @@ class Forwarder:
             finally:
                 await exchange.aclose()
         except asyncio.CancelledError:
-            if not passage.is_gone or task is None or task.uncancel():
+            if not (passage.is_gone or passage.is_ended) or task is None or task.uncancel():
                 raise
+            await finish(passage)
         except CallerGoneError:
             passage.is_gone = True
         finally:
@@ -110,7 +125,7 @@ class Forwarder:
             seconds = min(seconds, remaining)
             if seconds <= 0:
                 raise GatewayTimeoutError("The request's deadline has passed.")
-        query = passage.scope["query_string"]
+        query = passage.query
         target = upstream.path + passage.path
         outgoing = Outgoing(
             passage.method,
@@ -121,7 +136,7 @@ class Forwarder:
             Timeouts(read=seconds),
         )
         try:
-            return await self._exchanges.open(outgoing)
+            return await (self._ways.streams if route.stream else self._ways.exchanges).open(outgoing)
         except httpx.TransportError as error:
             raise _refusal(error, upstream.name) from error
 
@@ -229,7 +244,8 @@ async def _cancel_when_gone(passage: Passage, task: asyncio.Task[object]) -> Non
         if message["type"] == "http.disconnect":
             break
     passage.is_gone = True
-    task.cancel()
+    if not passage.is_ended:  # then it is being cancelled already
+        task.cancel()
 
 
 def _announced_length(headers: list[RawHeader]) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
+from undercroft.gateway.auth.credentials import Credential
 from undercroft.gateway.errors import oauth_error_body
 from undercroft.gateway.proxy.headers import RawHeader, RequestHeaders
 from undercroft.gateway.proxy.pages import prefers_html, refusal_page
@@ -36,13 +37,16 @@ class Passage:
     __slots__ = (
         "address",
         "body_read",
+        "credential",
         "deadline",
         "extra_headers",
         "headers",
+        "is_ended",
         "is_gone",
         "method",
         "path",
         "principal",
+        "query",
         "receive",
         "request_id",
         "route",
@@ -57,6 +61,7 @@ class Passage:
 
     headers: RequestHeaders
     path: str
+    query: bytes
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, trace: TraceContext) -> None:
         self.scope = scope
@@ -71,10 +76,12 @@ class Passage:
         self.address: str = client[0] if client else "unknown"
         self.scheme: str = scope.get("scheme", "http")
         self.principal: Principal | None = None
+        self.credential: Credential | None = None
         self.extra_headers: list[RawHeader] = []
         self.route: MatchedRoute | None = None
         self.status = 0
         self.is_gone = False
+        self.is_ended = False
         self.deadline = deadline_from(scope["headers"])
         self.body_read = asyncio.Event()
         self.body_read.set()

@@ -23,7 +23,7 @@ from undercroft.gateway.errors import (
 )
 from undercroft.gateway.limits import Limiter
 from undercroft.gateway.proxy.cors import CorsPolicies, preflight_method
-from undercroft.gateway.proxy.credentials import find_credentials
+from undercroft.gateway.proxy.credentials import credentials_of
 from undercroft.gateway.proxy.forward import Forwarder
 from undercroft.gateway.proxy.headers import (
     RawHeader,
@@ -119,7 +119,8 @@ class Pipeline:
         scope = passage.scope
         check_method(passage.method)
         path = scope.get("raw_path") or scope["path"].encode()
-        passage.path = check_target(path, scope["query_string"])
+        passage.query = scope["query_string"]
+        passage.path = check_target(path, passage.query)
         passage.headers = RequestHeaders(scope["headers"])
         peer, trusted = passage.address, self._stages.trusted_proxies
         if trusted:
@@ -154,7 +155,7 @@ class Pipeline:
         return length != 0
 
     async def _authenticate(self, passage: Passage, matched: MatchedRoute) -> None:
-        presented = find_credentials(passage.headers)
+        presented = credentials_of(passage, matched.route)
         needed = matched.route.auth
         if presented is None:
             if needed == "optional":
@@ -176,6 +177,7 @@ class Pipeline:
         if credential is None:
             credential = await self._verify(passage, presented)
         principal = authenticator.check(credential, presented, passage.address)
+        passage.credential = credential
         if presented.is_bound:
             await authenticator.prove(credential, presented, method=passage.method, path=passage.path)
         return principal

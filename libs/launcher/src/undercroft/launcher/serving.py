@@ -29,6 +29,7 @@ class GatewayServer(Server):
         config.lifespan = "off"  # the launcher holds it open
         config.timeout_graceful_shutdown = _GRACE_SECONDS
         super().__init__(config)
+        self._app = app
         self._on_started = on_started
         logging.getLogger("uvicorn.error").addFilter(_is_worth_telling)
 
@@ -41,6 +42,11 @@ class GatewayServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_started()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.is_draining = True  # event streams end by themselves within the grace
+        await super().shutdown(sockets)
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:

@@ -52,6 +52,7 @@ def up(options: UpOptions, *, started: float) -> None:
     try:
         directory = DataDirectory(options.data_directory)
         with directory.in_use():
+            listeners.allow_many_connections()
             sockets = listeners.adopt(options.listen_fds) or listeners.listen(
                 options.host, options.port, names=LISTEN_OPTIONS
             )

@@ -130,6 +130,7 @@ def _serve(settings: SettingsT, create_app: Callable[[SettingsT], FastAPI], pack
     )
     prefix = settings.model_config.get("env_prefix", "")
     names = listeners.Names(f"{prefix}HOST", f"{prefix}PORT")
+    listeners.allow_many_connections()
     sockets = listeners.listen(settings.host, settings.port, names=names)
     try:
         if isinstance(settings, DatabaseSettings):

@@ -2,11 +2,14 @@
 
 import contextlib
 import errno
+import resource
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 BACKLOG: Final = 2048
+
+_MOST_FILES: Final = 65_536
 
 
 class ListenError(Exception):
@@ -40,6 +43,17 @@ def listen(host: str, port: int, *, names: Names) -> list[socket.socket]:
         close(sockets)
         raise ListenError(_explain(host, port, failure, names)) from failure
     return sockets
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files to what it is allowed: event streams take one or two each.
+
+    The usual soft limit of 1,024 is for programs that use select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def adopt(descriptors: Iterable[int]) -> list[socket.socket]:

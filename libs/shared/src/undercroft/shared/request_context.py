@@ -18,6 +18,7 @@ from undercroft.shared.telemetry import Telemetry, TraceContext
 REQUEST_ID_HEADER: Final = "Request-Id"
 REQUEST_ID_SCOPE_KEY: Final = "undercroft.request_id"
 TRACE_SCOPE_KEY: Final = "undercroft.trace"
+HEAD_SCOPE_KEY: Final = "undercroft.is_head"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -110,6 +111,7 @@ class _Exchange:
         self._is_head = self.method == "HEAD"
         if self._is_head:
             scope["method"] = "GET"  # RFC 9110 section 9.3.2: the same headers, without the content
+        scope[HEAD_SCOPE_KEY] = self._is_head  # an answer without end must know that nobody reads it
         scope[REQUEST_ID_SCOPE_KEY] = self.request_id
         scope[TRACE_SCOPE_KEY] = self.trace
 

@@ -20,6 +20,7 @@ from undercroft.flags.repository.schedules import ScheduleRepository
 from undercroft.flags.repository.segments import SegmentRepository
 from undercroft.flags.repository.usage import UsageRepository
 from undercroft.flags.schemas.names import EnvironmentKey, FlagState, FlagType
+from undercroft.flags.service.announcements import Announcer
 from undercroft.flags.service.bulk import BulkService
 from undercroft.flags.service.definitions import DefinitionService
 from undercroft.flags.service.documents import DocumentService
@@ -33,6 +34,7 @@ from undercroft.flags.service.promotion import PromotionService
 from undercroft.flags.service.schedules import ScheduleService
 from undercroft.flags.service.segments import SegmentService
 from undercroft.flags.service.snapshots import SnapshotRefresher
+from undercroft.flags.service.streams import StreamHub
 from undercroft.flags.service.unleash_import import UnleashImportService
 from undercroft.flags.service.usage import UsageService
 from undercroft.flags.service.work import Limits, Repositories
@@ -267,3 +269,15 @@ def evaluation_service(request: Request) -> EvaluationService:
     """Return the one evaluation service of the process; called directly, outside the dependency machinery."""
     service: EvaluationService = request.app.state.evaluation_service
     return service
+
+
+def announcer(request: Request) -> Announcer:
+    """Return the one announcer of the process."""
+    found: Announcer = request.app.state.announcer
+    return found
+
+
+def stream_hub(request: Request) -> StreamHub:
+    """Return the streams of the process."""
+    hub: StreamHub = request.app.state.streams
+    return hub

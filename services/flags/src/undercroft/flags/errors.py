@@ -29,8 +29,11 @@ ServiceError
 │   ├── BulkChangeError             bulk_change_refused
 │   ├── ExportUnreadableError       export_unreadable
 │   └── PeriodInvalidError          period_invalid
+├── RateLimitedError 429
+│   └── StreamLimitError            stream_limit_reached
 └── UnavailableError 503
-    └── SnapshotMissingError        snapshot_missing
+    ├── SnapshotMissingError        snapshot_missing
+    └── StreamsFullError            streams_full
 
 EvaluationError stands beside the tree: OFREP fixes its body.
 """
@@ -41,6 +44,7 @@ from undercroft.shared.errors import (
     ConflictError,
     FieldProblem,
     NotFoundError,
+    RateLimitedError,
     UnavailableError,
     UnprocessableError,
 )
@@ -200,6 +204,18 @@ class DefinitionInvalidError(UnprocessableError):
 
     def __init__(self, problems: list[FieldProblem]) -> None:
         super().__init__("The definition is not accepted.", problems=problems)
+
+
+class StreamLimitError(RateLimitedError):
+    """These credentials have as many event streams open as they may have."""
+
+    code = "stream_limit_reached"
+
+
+class StreamsFullError(UnavailableError):
+    """This replica has as many event streams open as it may have."""
+
+    code = "streams_full"
 
 
 class SnapshotMissingError(UnavailableError):

@@ -21,14 +21,18 @@ from undercroft.flags.routes import (
     promotions,
     schedules,
     segments,
+    streams,
     usage,
 )
+from undercroft.flags.service.announcements import Announcer
 from undercroft.flags.service.evaluation import EvaluationService
 from undercroft.flags.service.snapshots import SnapshotRefresher, SnapshotStore
+from undercroft.flags.service.streams import StreamBounds, StreamHub
 from undercroft.flags.service.usage import UsageCounter
 from undercroft.flags.settings import FlagsSettings
 from undercroft.flags.worker import flush_usage, follow_changes, prune, run_schedules
 from undercroft.shared.app import create_service_app
+from undercroft.shared.auth import PrincipalKeys
 from undercroft.shared.command import run_command
 from undercroft.shared.db import Database
 from undercroft.shared.errors import UnavailableError
@@ -36,6 +40,7 @@ from undercroft.shared.events.feed import feed_router
 from undercroft.shared.health import ReadinessCheck
 from undercroft.shared.logs import get_logger
 from undercroft.shared.notifications import NotificationListener
+from undercroft.shared.stream_tokens import StreamTokenSigner
 from undercroft.shared.workers import Supervisor
 
 _logger = get_logger(__name__)
@@ -49,6 +54,7 @@ def create_app(settings: FlagsSettings, *, transport: httpx.AsyncBaseTransport |
         description="Feature flags: environments, flags and their OpenFeature evaluation (OFREP).",
         routers=(
             ofrep.router,
+            streams.router,
             environments.router,
             documents.router,
             flags.router,
@@ -83,11 +89,29 @@ def install(app: FastAPI, database: Database) -> None:
     app.state.snapshot_refresher = SnapshotRefresher(store, open_snapshots)
     app.state.usage_counter = UsageCounter()
     app.state.evaluation_service = EvaluationService(store, app.state.usage_counter)
+    _install_streams(app, store)
     app.state.readiness_checks = [
         # Without PostgreSQL flags are still evaluated: the replica stays in service and says what is missing.
         ReadinessCheck("database", database.ping, required=False),
         ReadinessCheck("snapshots", store.report),
     ]
+
+
+def _install_streams(app: FastAPI, store: SnapshotStore) -> None:
+    settings: FlagsSettings = app.state.settings
+    bounds = StreamBounds(
+        max_streams=settings.max_streams,
+        max_streams_per_key=settings.max_streams_per_key,
+        heartbeat_seconds=settings.stream_heartbeat_seconds,
+        life_seconds=settings.stream_life_seconds,
+    )
+    app.state.streams = StreamHub(bounds)
+    store.follow(app.state.streams.publish)
+    app.state.announcer = Announcer(
+        StreamTokenSigner(settings.service_name, PrincipalKeys(settings.principal_keys)),
+        life_seconds=settings.stream_token_seconds,
+        inactivity_seconds=settings.stream_inactivity_seconds,
+    )
 
 
 @asynccontextmanager
@@ -118,6 +142,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             flush_seconds = settings.usage_flush_seconds
             counter: UsageCounter = app.state.usage_counter
             supervisor.start("usage", lambda: flush_usage(database, counter, interval_seconds=flush_seconds))
+            hub: StreamHub = app.state.streams
+            supervisor.start("streams", lambda: hub.run(lambda: app.state.is_draining))
             retention = timedelta(days=settings.usage_retention_days)
             supervisor.start("prune", lambda: prune(database, usage_retention=retention))
             try:

@@ -37,3 +37,23 @@ class FlagsSettings(DatabaseSettings):
     stale_after_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
         30, description="A flag that was not evaluated for so long is listed as stale."
     )
+    max_streams: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        2_000, description="Event streams that one process has open at most."
+    )
+    max_streams_per_key: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1_500, description="Event streams that one key, person or client has open at most in one process."
+    )
+    stream_heartbeat_seconds: Annotated[float, Field(ge=0.1, le=20)] = Field(
+        15.0, description="How often an idle event stream shows that it lives; the gateway waits for 30 s."
+    )
+    stream_life_seconds: Seconds = Field(
+        1_800.0,
+        description="An event stream ends after this, or up to a tenth before; its client comes back.",
+    )
+    stream_token_seconds: Annotated[float, Field(ge=2, le=86_400)] = Field(
+        3_600.0, description="How long a stream's address opens it at most; half of it at least."
+    )
+    stream_inactivity_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        120,
+        description="After so long in the background a page should close its stream (`inactivityDelaySec`).",
+    )

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from undercroft.flags.dependencies import EvaluatorDep, evaluation_service
+from undercroft.flags.dependencies import EvaluatorDep, announcer, evaluation_service
 from undercroft.flags.errors import EvaluationError, EvaluationErrorCode
 from undercroft.flags.routes.ofrep_openapi import BULK_OPENAPI, SINGLE_OPENAPI
 from undercroft.flags.schemas.names import JsonObject
@@ -57,13 +57,20 @@ async def evaluate_flags(request: Request, principal: EvaluatorDep) -> Response:
     try:
         context = await _read_context(request)
         answer = evaluation_service(request).evaluate_all(
-            principal, context, environment=_requested_environment(request)
+            principal, context, environment=requested_environment(request)
         )
     except EvaluationError as error:
-        return _refusal(error)
-    if _has(request, answer.etag):
-        return EvaluationAnswer(304, b"", etag=answer.etag)
-    return EvaluationAnswer(200, answer.body, etag=answer.etag)
+        return refusal(error)
+    announced = announcer(request).announce(principal, answer.snapshot.key)
+    if announced is None:
+        etags, body = [answer.etag], answer.body
+    else:
+        etags = [f'{answer.etag[:-1]}.{mark}"' for mark in announced.marks]
+        body = announced.extend(answer.body, version=answer.snapshot.flags.version)
+    for etag in etags:
+        if _has(request, etag):
+            return EvaluationAnswer(304, b"", etag=etag)
+    return EvaluationAnswer(200, body, etag=etags[0])
 
 
 @router.post(_KEY_PREFIX + "{key:path}", openapi_extra=SINGLE_OPENAPI)
@@ -72,10 +79,10 @@ async def evaluate_flag(request: Request, principal: EvaluatorDep) -> Response:
     try:
         context = await _read_context(request)
         status, body = evaluation_service(request).evaluate(
-            principal, _key_of(request) or "", context, environment=_requested_environment(request)
+            principal, _key_of(request) or "", context, environment=requested_environment(request)
         )
     except EvaluationError as error:
-        return _refusal(error, key=_key_of(request))
+        return refusal(error, key=_key_of(request))
     return EvaluationAnswer(status, body)
 
 
@@ -171,7 +178,8 @@ def _key_of(request: Request) -> str | None:
     return str(request.scope["path"])[len(_KEY_PREFIX) :] or None
 
 
-def _requested_environment(request: Request) -> str | None:
+def requested_environment(request: Request) -> str | None:
+    """Return the environment that the query asks for; raises `EvaluationError` when it asks for two."""
     if not request.scope["query_string"]:
         return None
     values = request.query_params.getlist("environment")
@@ -185,7 +193,8 @@ def _has(request: Request, etag: str) -> bool:
     return bool(tags) and if_none_match_matches(", ".join(tags), etag)
 
 
-def _refusal(error: EvaluationError, *, key: str | None = None) -> Response:
+def refusal(error: EvaluationError, *, key: str | None = None) -> Response:
+    """Answer with OFREP's body of a request that cannot be evaluated."""
     return _failure(400, error.code, error.details, key=key)
 
 

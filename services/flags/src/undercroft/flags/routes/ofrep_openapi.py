@@ -38,6 +38,27 @@ _BULK: Final[dict[str, Any]] = {
     "properties": {
         "flags": {"type": "array", "items": {"anyOf": [_SUCCESS, _FAILURE]}},
         "metadata": _METADATA,
+        "eventStreams": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "endpoint"],
+                "properties": {
+                    "type": {"type": "string", "const": "sse"},
+                    "endpoint": {
+                        "type": "object",
+                        "required": ["requestUri"],
+                        "properties": {
+                            "requestUri": {
+                                "type": "string",
+                                "description": "Path and query; the token in it is a secret for an hour.",
+                            }
+                        },
+                    },
+                    "inactivityDelaySec": {"type": "integer", "minimum": 1},
+                },
+            },
+        },
     },
 }
 _ENVIRONMENT: Final[dict[str, Any]] = {
@@ -85,5 +106,20 @@ BULK_OPENAPI: Final[dict[str, Any]] = {
         "200": _answer("Every flag's evaluation, and an ETag.", _BULK),
         "304": {"description": "The client has this answer."},
         "400": _answer("The request cannot be evaluated.", _FAILURE),
+    },
+}
+STREAM_OPENAPI: Final[dict[str, Any]] = {
+    "parameters": [
+        _parameter("header", "Last-Event-ID", "The last event that the client received."),
+        _parameter("query", "since", "The version that the client has; `Last-Event-ID` counts before it."),
+        _ENVIRONMENT,
+    ],
+    "responses": {
+        "200": {
+            "description": "Events of type `message`; their data are objects with `type` (`refetchEvaluation`), "
+            "`etag` and `lastModified` (OFREP ADR-0008).",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        "400": _answer("The caller evaluates in no environment.", _FAILURE),
     },
 }

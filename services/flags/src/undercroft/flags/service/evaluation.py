@@ -23,10 +23,11 @@ _ORGANIZATION: Final = "organization"
 
 
 class BulkAnswer(NamedTuple):
-    """A bulk evaluation's body and its strong validator."""
+    """A bulk evaluation's body, its strong validator, and what was evaluated."""
 
     body: bytes
     etag: str
+    snapshot: Snapshot
 
 
 class EvaluationService:
@@ -43,7 +44,7 @@ class EvaluationService:
         self, principal: Principal, key: str, context: JsonObject, *, environment: str | None
     ) -> tuple[int, bytes]:
         """Return status and body of OFREP's single evaluation; raises `EvaluationError`."""
-        snapshot = self._snapshot(principal, environment)
+        snapshot = self.snapshot_for(principal, environment)
         return snapshot.flags.render(
             key,
             _with_caller(context, principal),
@@ -59,7 +60,7 @@ class EvaluationService:
         The validator covers the set's version, the context and the result: two contexts never share one, and a
         rule that depends on the time changes it.
         """
-        snapshot = self._snapshot(principal, environment)
+        snapshot = self.snapshot_for(principal, environment)
         seen = _with_caller(context, principal)
         weight = self._usage.bulk_weight()
         tally = self._usage.tally_of(snapshot.environment_id) if weight else None
@@ -67,9 +68,10 @@ class EvaluationService:
         digest = blake2b(snapshot.flags.version.encode(), digest_size=_DIGEST_SIZE)
         digest.update(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
         digest.update(body)
-        return BulkAnswer(body, f'"{digest.hexdigest()}"')
+        return BulkAnswer(body, f'"{digest.hexdigest()}"', snapshot)
 
-    def _snapshot(self, principal: Principal, requested: str | None) -> Snapshot:
+    def snapshot_for(self, principal: Principal, requested: str | None) -> Snapshot:
+        """Return what a caller evaluates; raises `EvaluationError`."""
         environment = _environment_of(principal, requested)
         snapshot = self._store.find(environment)
         if snapshot is None:

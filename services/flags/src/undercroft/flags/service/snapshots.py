@@ -28,6 +28,9 @@ class Snapshot:
     flags: FlagSet
 
 
+Follower = Callable[[Sequence[Snapshot]], None]
+
+
 class SnapshotStore:
     """Holds the snapshots that requests evaluate."""
 
@@ -35,6 +38,12 @@ class SnapshotStore:
         self._clock = clock
         self._by_key: Mapping[str, Snapshot] = {}
         self._confirmed_at: float | None = None
+        self._followers: list[Follower] = []
+
+    def follow(self, follower: Follower) -> None:
+        """Let somebody know all snapshots, now and whenever they are swapped."""
+        self._followers.append(follower)
+        follower(self.all())
 
     def find(self, environment: str) -> Snapshot | None:
         """Return an environment's snapshot; raises `SnapshotMissingError` before the first was read."""
@@ -50,6 +59,8 @@ class SnapshotStore:
         """Use these from now on; they are what the database says now."""
         self._by_key = {snapshot.key: snapshot for snapshot in snapshots}
         self._confirmed_at = self._clock()
+        for follower in self._followers:
+            follower(self.all())
 
     async def report(self) -> dict[str, object]:
         """Tell the age of what is in use, in seconds since the database last confirmed it, and the versions."""
