@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from services.flags.tests.database_gate import DatabaseGate
 from services.flags.tests.factories import definition, document
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from undercroft.flags.repository.snapshots import Horizon, SnapshotRepository
 from undercroft.flags.service.snapshots import SnapshotRefresher
 from undercroft.shared.testing import service_headers
 
@@ -192,6 +194,26 @@ async def test_no_bulk_answer_is_half_old_and_half_new(replica: Replica):
             await writer.put(DOCUMENT, json=document(**flags))
             seen = (await reader.post("/ofrep/v1/evaluate/flags", json={})).json()["flags"]
             assert len({flag["value"] for flag in seen}) <= 1
+
+
+@pytest.mark.usefixtures("admin")
+async def test_of_many_flags_only_the_changed_one_is_read(replica: Replica, monkeypatch: pytest.MonkeyPatch):
+    read: list[set[str]] = []
+    changes = SnapshotRepository.changes
+
+    async def watched(self: SnapshotRepository, environment_id: UUID, since: Horizon) -> object:
+        found = await changes(self, environment_id, since)
+        read.append(set(found.definitions) if found else set())
+        return found
+
+    async with replica(snapshot_poll_seconds=60) as client:
+        flags = {f"flag_{number}": definition() for number in range(30)}
+        await client.put(DOCUMENT, json=document(switch=definition(), **flags))
+        await client.put(DEFINITION, json=OFF)
+        monkeypatch.setattr(SnapshotRepository, "changes", watched)
+        await client.put(DEFINITION, json=definition())
+        assert await value_of(client) is True
+        assert set().union(*read) == {"switch"}
 
 
 @pytest.mark.usefixtures("admin")
