@@ -1,7 +1,7 @@
 """Snapshots of whole replicas on a real database: how changes arrive, and what happens without PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import httpx
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from services.flags.tests.conftest import Replica
 from services.flags.tests.database_gate import DatabaseGate
 from services.flags.tests.factories import definition, document
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from undercroft.flags.repository.snapshots import Horizon, SnapshotRepository
 from undercroft.flags.service.snapshots import SnapshotRefresher
@@ -20,21 +20,6 @@ DOCUMENT = "/v1/environments/production/flagd"
 DEFINITION = "/v1/flags/switch/environments/production"
 ONE = "/ofrep/v1/evaluate/flags/switch"
 OFF = definition(defaultVariant="off")
-
-
-@pytest.fixture
-async def admin(live_url: str) -> AsyncIterator[AsyncEngine]:
-    """A superuser's connection to the replicas' database, starting with an empty production."""
-    engine = create_async_engine(live_url, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(sa.text("TRUNCATE flags.flags, flags.definitions CASCADE"))
-        await connection.execute(
-            sa.text(
-                "UPDATE flags.environments SET frame = '{\"flags\":{}}', version = nextval('flags.revisions')"
-            )
-        )
-    yield engine
-    await engine.dispose()
 
 
 async def run(admin: AsyncEngine, statement: str) -> None:
