@@ -56,4 +56,4 @@ bases:  ## base images where no registry can be reached (root)
 	deploy/airgap/build.sh
 
 bench:  ## every benchmark against its peer (nothing else may run)
-	@for file in tests/bench/*.py; do echo "== $$file"; $(RUN) python $$file || exit 1; done
+	@for file in tests/bench/*.py; do echo "== $$file"; $(RUN) python -m tests.bench.$$(basename $$file .py) || exit 1; done
