@@ -90,15 +90,19 @@ class FlagSet:
         data = context if isinstance(context, dict) else dict(context)
         run = Run(now)
         remaining = _BULK_WORK + _BULK_WORK_PER_FLAG * len(self._flags)
+        granted = min(WORK_BUDGET, remaining)
         fragments: list[bytes] = []
+        append = fragments.append
         for part in self._bulk or self._join():
             if isinstance(part, bytes):
-                fragments.append(part)
+                append(part)
                 continue
-            granted = run.remaining = min(WORK_BUDGET, remaining)
+            run.remaining = granted
             answer = part.resolve(data, run)
-            fragments.append(answer.body)
-            remaining -= granted - max(run.remaining, 0)
+            append(answer.body)
+            if run.remaining != granted:  # most flags ask for nothing that costs
+                remaining -= granted - max(run.remaining, 0)
+                granted = min(WORK_BUDGET, remaining)
             if tally is not None:
                 counted = answer if answer.status == _OK else answer.evaluation.key
                 tally[counted] = tally.get(counted, 0) + weight
