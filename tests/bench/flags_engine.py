@@ -149,9 +149,13 @@ def main() -> None:
     start = time.perf_counter()
     loaded = compile_flag_set(many)
     between = time.perf_counter()
+    loaded.prepare(LOADED_FLAGS + 1)
+    prepared = time.perf_counter()
     compile_flag_set(many, previous=loaded)
+    again = time.perf_counter() - prepared
     print(
-        f"{LOADED_FLAGS:,} flags: {between - start:.2f} s to load, {time.perf_counter() - between:.2f} s to load again"
+        f"{LOADED_FLAGS:,} flags: {between - start:.2f} s to load, {prepared - between:.2f} s to compile them all, "
+        f"{again:.2f} s to load again"
     )
 
 

@@ -220,7 +220,6 @@ def test_a_block_can_name_its_lines(lines: Lines):
 def test_the_access_line_has_the_template_and_a_rounded_duration(lines: Lines):
     configure()
     log_access(
-        get_logger("undercroft.access"),
         method="GET",
         path_template="/v1/flags/{flag}",
         status=200,
@@ -230,6 +229,31 @@ def test_the_access_line_has_the_template_and_a_rounded_duration(lines: Lines):
     (line,) = lines()
     assert (line["event"], line["method"], line["path"]) == ("request", "GET", "/v1/flags/{flag}")
     assert (line["status"], line["duration_ms"], line["response_bytes"]) == (200, 1.23, 17)
+
+
+def test_the_access_line_is_like_any_other_of_its_request(lines: Lines):
+    configure()
+    tokens = bind_request_context(request_id="uc_live_" + "1" * 26 + "_secret", service="gateway")
+    log_access(method="GET", path_template="/v1/flags", status=200, duration_ms=1, client_secret="x")
+    get_logger("undercroft.access").info(
+        "request", method="GET", path="/v1/flags", status=200, duration_ms=1, client_secret="x"
+    )
+    reset_request_context(tokens)
+    direct, usual = lines()
+    assert list(direct) == list(usual)
+    assert {**direct, "timestamp": ""} == {**usual, "timestamp": ""}
+    assert (direct["service"], direct["client_secret"]) == ("gateway", "[redacted]")
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_written"), [({"log_level": "warning"}, False), ({"log_format": "console"}, True)]
+)
+def test_the_access_line_follows_the_configuration(
+    output: Callable[[], str], changes: dict[str, str], *, is_written: bool
+):
+    configure(**changes)
+    log_access(method="GET", path_template="/v1/flags", status=200, duration_ms=1)
+    assert ("/v1/flags" in output()) is is_written
 
 
 def test_what_orjson_refuses_is_still_written(lines: Lines):

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 from services.flags.tests.database_gate import DatabaseGate
 from services.flags.tests.factories import operator, settings
 from services.flags.tests.ofrep_answers import check_async
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from undercroft.flags.main import create_app, install
 from undercroft.shared.db import Database
@@ -79,6 +81,21 @@ async def live_url(create_database: Callable[[], Awaitable[str]]) -> str:
     url = await create_database()
     await upgrade_if_behind(url, "undercroft.flags")
     return url
+
+
+@pytest.fixture
+async def admin(live_url: str) -> AsyncIterator[AsyncEngine]:
+    """A superuser's connection to the replicas' database, starting with an empty production."""
+    engine = create_async_engine(live_url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(sa.text("TRUNCATE flags.flags, flags.definitions CASCADE"))
+        await connection.execute(
+            sa.text(
+                "UPDATE flags.environments SET frame = '{\"flags\":{}}', version = nextval('flags.revisions')"
+            )
+        )
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Snapshots of whole replicas on a real database: how changes arrive, and what happens without PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import httpx
 import pytest
@@ -9,8 +10,9 @@ import sqlalchemy as sa
 from services.flags.tests.conftest import Replica
 from services.flags.tests.database_gate import DatabaseGate
 from services.flags.tests.factories import definition, document
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from undercroft.flags.repository.snapshots import Horizon, SnapshotRepository
 from undercroft.flags.service.snapshots import SnapshotRefresher
 from undercroft.shared.testing import service_headers
 
@@ -18,21 +20,6 @@ DOCUMENT = "/v1/environments/production/flagd"
 DEFINITION = "/v1/flags/switch/environments/production"
 ONE = "/ofrep/v1/evaluate/flags/switch"
 OFF = definition(defaultVariant="off")
-
-
-@pytest.fixture
-async def admin(live_url: str) -> AsyncIterator[AsyncEngine]:
-    """A superuser's connection to the replicas' database, starting with an empty production."""
-    engine = create_async_engine(live_url, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(sa.text("TRUNCATE flags.flags, flags.definitions CASCADE"))
-        await connection.execute(
-            sa.text(
-                "UPDATE flags.environments SET frame = '{\"flags\":{}}', version = nextval('flags.revisions')"
-            )
-        )
-    yield engine
-    await engine.dispose()
 
 
 async def run(admin: AsyncEngine, statement: str) -> None:
@@ -192,6 +179,26 @@ async def test_no_bulk_answer_is_half_old_and_half_new(replica: Replica):
             await writer.put(DOCUMENT, json=document(**flags))
             seen = (await reader.post("/ofrep/v1/evaluate/flags", json={})).json()["flags"]
             assert len({flag["value"] for flag in seen}) <= 1
+
+
+@pytest.mark.usefixtures("admin")
+async def test_of_many_flags_only_the_changed_one_is_read(replica: Replica, monkeypatch: pytest.MonkeyPatch):
+    read: list[set[str]] = []
+    changes = SnapshotRepository.changes
+
+    async def watched(self: SnapshotRepository, environment_id: UUID, since: Horizon) -> object:
+        found = await changes(self, environment_id, since)
+        read.append(set(found.definitions) if found else set())
+        return found
+
+    async with replica(snapshot_poll_seconds=60) as client:
+        flags = {f"flag_{number}": definition() for number in range(30)}
+        await client.put(DOCUMENT, json=document(switch=definition(), **flags))
+        await client.put(DEFINITION, json=OFF)
+        monkeypatch.setattr(SnapshotRepository, "changes", watched)
+        await client.put(DEFINITION, json=definition())
+        assert await value_of(client) is True
+        assert set().union(*read) == {"switch"}
 
 
 @pytest.mark.usefixtures("admin")

@@ -1,11 +1,13 @@
 """What a hostile rule or context cannot do: hang, exhaust memory, or end in anything but one error entry."""
 
+import json
+import sys
 from collections.abc import Callable, Mapping
 
 import pytest
 
 from undercroft.flags.domain import Evaluation, compile_flag_set
-from undercroft.flags.domain.work import MAX_VALUE_DEPTH, Run, WorkLimitError
+from undercroft.flags.domain.work import MAX_VALUE_DEPTH, WORK_BUDGET, Run, WorkLimitError
 
 ACCUMULATOR = {"var": "accumulator"}
 HUNDRED = list(range(100))
@@ -148,6 +150,50 @@ def test_what_cannot_be_computed_beforehand_is_an_error_when_it_is_evaluated():
 
     assert evaluate({"cat": [product]}).error_details == "An integer result is too large"
     assert evaluate({"if": [False, {"cat": [product]}, "on"]}).variant == "on"
+
+
+def python_calls(run: Callable[[], object]) -> int:
+    """Count the calls that Python makes: a measure of time that no other process disturbs."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+ITEMS = {"var": "items"}
+CURRENT = {"var": ""}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"map": [ITEMS, {"map": [ITEMS, {"+": [CURRENT, 1]}]}]},
+        {"filter": [ITEMS, {"some": [ITEMS, {"==": [CURRENT, -1]}]}]},
+        {"reduce": [ITEMS, {"reduce": [ITEMS, {"+": [ACCUMULATOR, 1]}, 0]}, 0]},
+        {"reduce": [ITEMS, {"merge": [ACCUMULATOR, ITEMS]}, []]},
+        {"reduce": [ITEMS, {"cat": [ACCUMULATOR, {"var": "text"}]}, ""]},
+        {"all": [ITEMS, {"none": [ITEMS, {"==": [{"cat": [ITEMS]}, "x"]}]}]},
+        {"map": [ITEMS, {"in": [CURRENT, ITEMS]}]},
+        {"map": [ITEMS, {"fractional": [{"cat": [{"var": "text"}, CURRENT]}, ["on", 1]]}]},
+        {"map": [ITEMS, {"missing": [[str(number) for number in range(500)]]}]},
+        {"sem_ver": [{"var": "text"}, "=", {"var": "text"}]},
+        {"or": [{"===": [ITEMS, {"map": [ITEMS, 1]}]}] * 500},
+    ],
+    ids=lambda rule: json.dumps(rule)[:40],
+)
+def test_the_worst_rules_over_the_largest_context_take_bounded_time(rule: object):
+    context = {"items": list(range(6_500)), "text": "1" * 25_000}
+    assert 60_000 < len(json.dumps({"context": context})) < 64 * 1024
+
+    assert python_calls(lambda: evaluate({"if": [rule, "on"]}, context)) < 20 * WORK_BUDGET
 
 
 def test_computing_beforehand_is_within_one_budget():

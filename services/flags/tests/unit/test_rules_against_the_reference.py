@@ -205,6 +205,20 @@ def test_a_split_behind_a_rollout_reaches_all_its_variants() -> None:
     assert abs(seen.count("a") / seen.count("b") - 1) < 0.3
 
 
+@pytest.mark.parametrize("operator", ["before", "after"])
+@pytest.mark.parametrize("value", [["on", "0-"], ["2026-01-01"], {"a": 1}])
+def test_a_list_is_no_time_though_it_prints_like_one(operator: str, value: object) -> None:
+    # Found by the nightly profile: "on,0-" has a hyphen where a date has one.
+    rule = {
+        "conditions": [{"operator": operator, "attribute": "at", "value": 1_700_000_000}],
+        "variant": "a",
+    }
+    source = {"state": "ENABLED", "variants": VARIANTS, "defaultVariant": "c", "rules": [rule]}
+    document = compiled(source, {})
+    assert compile_flag_set(document).evaluate("flag", {"at": value}, now=NOW).variant == "c"
+    assert ask_reference(document, {"at": value})[1] == "c"
+
+
 def test_the_reference_cannot_load_an_evaluator_with_an_escape_and_we_can() -> None:
     # It pastes evaluators into JSON text as the replacement of a regular expression.
     held = [{"operator": "equals", "attribute": "city", "value": "Zürich"}]

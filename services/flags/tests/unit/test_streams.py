@@ -12,6 +12,7 @@ from services.flags.tests.factories import definition
 
 from undercroft.flags.domain.flag_set import compile_flag_set
 from undercroft.flags.errors import StreamLimitError, StreamsFullError
+from undercroft.flags.repository.snapshots import Horizon
 from undercroft.flags.service.snapshots import Snapshot, SnapshotStore
 from undercroft.flags.service.streams import StreamBounds, StreamHub, Subscription
 
@@ -30,7 +31,7 @@ class Clock:
 
 def snapshot(*flags: str, environment: str = "production") -> Snapshot:
     document = {"flags": {key: definition() for key in flags}}
-    return Snapshot(ENVIRONMENT, environment, len(flags), compile_flag_set(document))
+    return Snapshot(ENVIRONMENT, environment, len(flags), compile_flag_set(document), Horizon(len(flags), ""))
 
 
 BEFORE, AFTER = snapshot("one"), snapshot("one", "two")

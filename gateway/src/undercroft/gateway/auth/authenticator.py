@@ -191,9 +191,10 @@ class Authenticator:
             credential = task.result()
             if not flight.is_void and flight.overtaken_by.isdisjoint(credential.tags):
                 self._memory.remember(digest, credential)
+        elif flight.is_void or flight.is_refusal_stale:
+            return
         elif isinstance(error, (AccessEndedError, OrganizationNotFoundError)):
-            if not (flight.is_void or flight.is_refusal_stale):
-                self._memory.refuse(digest, type(error), now=self._clock())
+            self._memory.refuse(digest, type(error), now=self._clock())
 
 
 async def _resolve(resolver: Resolver, presented: Presented) -> Credential:

@@ -50,7 +50,6 @@ from undercroft.shared.telemetry import Telemetry
 _UNROUTED: Final = "(unrouted)"
 
 _logger = get_logger(__name__)
-_access_logger = get_logger("undercroft.access")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +256,6 @@ class Pipeline:
         if stages.access_log:
             principal = passage.principal
             log_access(
-                _access_logger,
                 method=passage.method,
                 path_template=template or _UNROUTED,
                 status=status,

@@ -8,16 +8,18 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Token
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Literal, cast
 
 import orjson
 import structlog
-from structlog.contextvars import bind_contextvars, merge_contextvars, reset_contextvars
+from structlog.contextvars import bind_contextvars, get_contextvars, merge_contextvars, reset_contextvars
 from structlog.processors import ExceptionRenderer, StackInfoRenderer
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.tracebacks import ExceptionDictTransformer
@@ -34,6 +36,7 @@ _LEVEL_OF_METHOD: Final = {"exception": "error", "warn": "warning", "fatal": "cr
 # They announce every request at `info`, which our own access line and spans already tell.
 _TALKATIVE: Final = ("httpx", "httpcore", "httpx2", "httpcore2")
 _BRIDGED: Final = ("uvicorn", "uvicorn.error", "uvicorn.asgi")
+_ACCESS: Final = "undercroft.access"
 
 
 class _Output:
@@ -72,6 +75,7 @@ class _Process:
     """What this process has configured so far."""
 
     configured: tuple[LogFormat, str] | None = None
+    is_access_direct: bool = False
     services: set[str] = field(default_factory=set)
     loggers: dict[str, FilteringBoundLogger] = field(default_factory=dict)
 
@@ -140,7 +144,6 @@ def log_context(**values: object) -> Iterator[None]:
 
 
 def log_access(
-    logger: FilteringBoundLogger,
     *,
     method: str,
     path_template: str,
@@ -149,18 +152,25 @@ def log_access(
     **details: str | float | None,
 ) -> None:
     """Log the one line of a finished request: its route's template, never the raw path, which may hold secrets."""
-    logger.info(
-        "request",
-        method=method,
-        path=path_template,
-        status=status,
-        duration_ms=round(duration_ms, 2),
+    values: dict[str, object] = {
+        "method": method,
+        "path": path_template,
+        "status": status,
+        "duration_ms": round(duration_ms, 2),
         **details,
-    )
+    }
+    if not _process.is_access_direct:
+        get_logger(_ACCESS).info("request", **values)
+        return
+    # The line that every request writes: structlog's chain would take four times as long to the same end.
+    line = _head("info", "request", _ACCESS)
+    line.update(redact({**values, **get_contextvars(), **values}))
+    _output.msg(_to_json(line))
 
 
 def _configure_output(log_format: LogFormat, level: int) -> None:
     is_json = log_format == "json" or (log_format == "auto" and not sys.stdout.isatty())
+    _process.is_access_direct = is_json and level <= _LEVELS["info"]
     render: list[Processor]
     if is_json:
         render = [
@@ -224,19 +234,35 @@ def _name_standard_logger(_logger: WrappedLogger, _method: str, event: EventDict
 
 def _finish(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Order the members, add time, level, logger and service, take the secrets out."""
-    line: dict[str, object] = {
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "level": _LEVEL_OF_METHOD.get(method, method),
-        "event": event.pop("event", ""),
-        "logger": getattr(logger, "name", ""),
-    }
-    if len(_process.services) == 1:
-        (line["service"],) = _process.services
+    line = _head(_LEVEL_OF_METHOD.get(method, method), event.pop("event", ""), getattr(logger, "name", ""))
     line.update(event)
     return redact(line)
 
 
+def _head(level: str, event: object, logger: str) -> dict[str, object]:
+    """Begin a line with what every one has."""
+    now = time.time()
+    line: dict[str, object] = {
+        "timestamp": f"{_second(int(now))}.{int(now * 1000) % 1000:03}Z",
+        "level": level,
+        "event": event,
+        "logger": logger,
+    }
+    if len(_process.services) == 1:
+        (line["service"],) = _process.services
+    return line
+
+
+@lru_cache(maxsize=4)
+def _second(unix_time: int) -> str:
+    return datetime.fromtimestamp(unix_time, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return _to_json(event)
+
+
+def _to_json(event: Mapping[str, object]) -> str:
     try:
         return orjson.dumps(event, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC).decode()
     except TypeError:

@@ -90,9 +90,7 @@ class RequestContextMiddleware:
         )
         if self._access_log:
             path = route or _UNROUTED
-            log_access(
-                _logger, method=exchange.method, path_template=path, status=status, duration_ms=seconds * 1000
-            )
+            log_access(method=exchange.method, path_template=path, status=status, duration_ms=seconds * 1000)
 
 
 class _Exchange:

@@ -24,6 +24,7 @@ from undercroft.flags.routes import (
     streams,
     usage,
 )
+from undercroft.flags.routes.ofrep_door import EvaluationDoor
 from undercroft.flags.service.announcements import Announcer
 from undercroft.flags.service.evaluation import EvaluationService
 from undercroft.flags.service.snapshots import SnapshotRefresher, SnapshotStore
@@ -68,6 +69,7 @@ def create_app(settings: FlagsSettings, *, transport: httpx.AsyncBaseTransport |
             feed_router(outbox),
         ),
         lifespan=_lifespan,
+        application_class=EvaluationDoor,
     )
     # At the end of the list, hence inside the middleware that bounds, names and measures every request.
     app.user_middleware.append(Middleware(ofrep.EvaluationShortcut))

@@ -17,6 +17,7 @@ from undercroft.shared.logs import get_logger
 from undercroft.shared.notifications import NotificationListener
 
 _PRUNE_INTERVAL_SECONDS: Final = 600.0
+_PIECE_PAUSE_SECONDS: Final = 0.01
 _NEXT_BATCH_SECONDS: Final = 1.0
 _USAGE_RETENTION: Final = timedelta(days=30)
 
@@ -28,19 +29,21 @@ async def follow_changes(
 ) -> None:
     """Refresh on every notification, and every `poll_seconds` in case one was lost; for ever.
 
+    Between two refreshes, flags of a large environment are compiled before somebody asks for them.
     Every change publishes an event, so the outbox's channel is the one to listen on.
     """
-    is_away = False
+    is_away, is_behind = False, False
     with listener.subscribe(channel_of(outbox)) as subscription:
         while not listener.is_closed:
             try:
                 await refresher.refresh()
                 is_away = False
+                is_behind = await refresher.compile_ahead()
             except UnavailableError:
                 if not is_away:  # one line for an outage, not one every two seconds
                     _logger.warning("snapshots_stale")
-                is_away = True
-            await subscription.wait(poll_seconds)
+                is_away, is_behind = True, False
+            await subscription.wait(_PIECE_PAUSE_SECONDS if is_behind else poll_seconds)
 
 
 async def run_schedules(database: Database, *, poll_seconds: float) -> None:

@@ -22,20 +22,6 @@ NO_METADATA: Final[Metadata] = {}
 Resolve: TypeAlias = Callable[[dict[str, object], Run], Answer]
 
 
-class FlagEntry:
-    """A compiled flag: ``static`` is its answer when the context does not matter, otherwise ``resolve`` finds it.
-
-    ``fingerprint`` identifies everything the entry was made from.
-    """
-
-    __slots__ = ("fingerprint", "resolve", "static")
-
-    def __init__(self, fingerprint: bytes, compiled: Answer | Resolve) -> None:
-        self.fingerprint = fingerprint
-        self.static = compiled if isinstance(compiled, Answer) else None
-        self.resolve = _constantly(compiled) if isinstance(compiled, Answer) else compiled
-
-
 class Shared:
     """What the flags of a document have in common: evaluators, metadata, and sets made from literal lists."""
 
@@ -57,10 +43,6 @@ def compile_definition(key: str, definition: object, shared: Shared) -> Answer |
         return _compile(key, _members(definition), shared)
     except _BrokenDefinitionError as error:
         return failure(key, ErrorCode.PARSE_ERROR, f"Invalid flag definition: {error}", shared.metadata)
-
-
-def _constantly(answer: Answer) -> Resolve:
-    return lambda _context, _run: answer
 
 
 def _members(definition: object) -> Mapping[str, object]:

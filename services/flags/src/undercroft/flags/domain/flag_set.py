@@ -1,28 +1,26 @@
 """An immutable snapshot of a flag document, compiled for evaluation."""
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
 import orjson
 
-from undercroft.flags.domain.definition import (
-    NO_METADATA,
+from undercroft.flags.domain.evaluation import Answer, Evaluation, not_found
+from undercroft.flags.domain.flag_entry import (
+    DIGEST_SIZE,
     FlagEntry,
-    Shared,
-    compile_definition,
-    is_metadata,
+    Frame,
+    entry_of,
+    entry_of_text,
+    object_member,
 )
-from undercroft.flags.domain.evaluation import Answer, ErrorCode, Evaluation, Metadata, failure, not_found
-from undercroft.flags.domain.problems import DefinitionError, Problem
 from undercroft.flags.domain.work import WORK_BUDGET, Run
 
 _BULK_WORK_PER_FLAG: Final = 500
 _BULK_WORK: Final = 8 * WORK_BUDGET
-_DIGEST_SIZE: Final = 16
-_UNREADABLE: Final = b""
 _MANY_FLAGS: Final = 500
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -35,17 +33,22 @@ Tally: TypeAlias = dict[object, int]
 class FlagSet:
     """A snapshot of flags: evaluates without input or output, safe to share between threads.
 
-    ``version`` is a digest of the definitions: equal versions give equal answers.
+    ``version`` is a digest of the definitions: equal versions give equal answers. Flags are compiled when they are
+    first asked for, or before that by ``prepare``.
     """
 
-    __slots__ = ("_bulk", "_bulk_tail", "_flags", "metadata", "version")
+    __slots__ = ("_bulk", "_bulk_tail", "_flags", "_frame", "_pending", "_sum", "metadata", "version")
 
-    def __init__(self, flags: Mapping[str, FlagEntry], metadata: Metadata, version: str) -> None:
+    def __init__(self, flags: Mapping[str, FlagEntry], frame: Frame, total: int) -> None:
+        """Take the flags in the order of their keys; ``total`` is the sum of their fingerprints as numbers."""
         self._flags = flags
-        self._bulk = _joined_static(flags.values())
-        self._bulk_tail = b'],"metadata":' + orjson.dumps(metadata) + b"}"
-        self.metadata = metadata
-        self.version = version
+        self._frame = frame
+        self._sum = total
+        self._bulk: Sequence[bytes | FlagEntry] | None = None
+        self._pending: Iterator[FlagEntry] = iter(tuple(flags.values()))
+        self._bulk_tail = b'],"metadata":' + orjson.dumps(frame.metadata) + b"}"
+        self.metadata = frame.metadata
+        self.version = _version(frame, total)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -87,15 +90,19 @@ class FlagSet:
         data = context if isinstance(context, dict) else dict(context)
         run = Run(now)
         remaining = _BULK_WORK + _BULK_WORK_PER_FLAG * len(self._flags)
+        granted = min(WORK_BUDGET, remaining)
         fragments: list[bytes] = []
-        for part in self._bulk:
+        append = fragments.append
+        for part in self._bulk or self._join():
             if isinstance(part, bytes):
-                fragments.append(part)
+                append(part)
                 continue
-            granted = run.remaining = min(WORK_BUDGET, remaining)
+            run.remaining = granted
             answer = part.resolve(data, run)
-            fragments.append(answer.body)
-            remaining -= granted - max(run.remaining, 0)
+            append(answer.body)
+            if run.remaining != granted:  # most flags ask for nothing that costs
+                remaining -= granted - max(run.remaining, 0)
+                granted = min(WORK_BUDGET, remaining)
             if tally is not None:
                 counted = answer if answer.status == _OK else answer.evaluation.key
                 tally[counted] = tally.get(counted, 0) + weight
@@ -116,25 +123,56 @@ class FlagSet:
         """What the flags give whose context does not matter."""
         return [flag.static.evaluation for flag in self._flags.values() if flag.static is not None]
 
-    def entry(self, key: str, fingerprint: bytes) -> FlagEntry | None:
-        """Return the compiled flag if it was made from the same definition (for compile_flag_set)."""
-        flag = self._flags.get(key)
-        return flag if flag is not None and flag.fingerprint == fingerprint != _UNREADABLE else None
+    def prepare(self, at_most: int) -> bool:
+        """Compile up to so many flags, and tell whether a bulk evaluation has nothing to compile any more."""
+        if self._bulk is not None:
+            return True
+        for entry in self._pending:
+            if not entry.is_compiled:
+                entry.compile()
+                at_most -= 1
+                if at_most <= 0:
+                    return False
+        self._join()
+        return True
 
-
-def _joined_static(flags: Iterable[FlagEntry]) -> Sequence[bytes | FlagEntry]:
-    """Join the bodies of neighbours that do not depend on the context."""
-    parts: list[bytes | FlagEntry] = []
-    static: list[bytes] = []
-    for flag in flags:
-        if flag.static is not None:
-            static.append(flag.static.body)
-            continue
+    def _join(self) -> Sequence[bytes | FlagEntry]:
+        """Join the bodies of neighbours that do not depend on the context."""
+        parts: list[bytes | FlagEntry] = []
+        static: list[bytes] = []
+        for flag in self._flags.values():
+            flag.compile()
+            if flag.static is not None:
+                static.append(flag.static.body)
+                continue
+            if static:
+                parts.append(b",".join(static))
+                static = []
+            parts.append(flag)
         if static:
             parts.append(b",".join(static))
-            static = []
-        parts.append(flag)
-    return [*parts, b",".join(static)] if static else parts
+        self._bulk = parts
+        return parts
+
+    def replaced(self, definitions: Mapping[str, str], *, without: Collection[str] = ()) -> "FlagSet":
+        """Return the set with some definitions as they are stored now, and without others. Only those are made anew."""
+        flags, total, shared = dict(self._flags), self._sum, self._frame.shared()
+        for key in without:
+            gone = flags.pop(key, None)
+            total -= 0 if gone is None else _number(gone)
+        for key, text in definitions.items():
+            known, made = flags.get(key), entry_of_text(key, text, self._frame, shared)
+            if known is None or known.fingerprint != made.fingerprint:
+                total += _number(made) - (0 if known is None else _number(known))
+                flags[key] = made
+        if len(flags) > len(self._flags) or any(key not in self._flags for key in definitions):
+            flags = dict(sorted(flags.items()))
+        return FlagSet(flags, self._frame, total)
+
+    def entry(self, key: str, fingerprint: bytes) -> FlagEntry | None:
+        """Return the flag if it was made from the same definition."""
+        flag = self._flags.get(key)
+        return flag if flag is not None and flag.fingerprint == fingerprint else None
 
 
 def compile_flag_set(document: Mapping[str, object], *, previous: FlagSet | None = None) -> FlagSet:
@@ -143,21 +181,50 @@ def compile_flag_set(document: Mapping[str, object], *, previous: FlagSet | None
     A broken flag becomes an entry that evaluates to an error. Raises DefinitionError only when ``flags`` or
     ``$evaluators`` is not an object. Metadata that flagd would refuse is left out.
     """
-    flags = _object(document, "flags")
-    evaluators = _object(document, "$evaluators")
-    given = document.get("metadata")
-    metadata = given if is_metadata(given) and _canonical(given) is not None else NO_METADATA
-    metadata_print, evaluators_print = _fingerprint(metadata), _fingerprint(evaluators)
-    digest = blake2b(metadata_print + evaluators_print, digest_size=_DIGEST_SIZE)
-    shared = Shared(evaluators, metadata)
-    entries: dict[str, FlagEntry] = {}
-    with _without_collections(len(flags)):
-        for key in sorted(flags):
-            fingerprint = _flag_fingerprint([key, flags[key]], metadata_print, evaluators_print)
-            known = previous.entry(key, fingerprint) if previous is not None else None
-            entries[key] = known or _compile_entry(key, flags[key], shared, fingerprint)
-            digest.update(fingerprint)
-    return FlagSet(entries, metadata, digest.hexdigest())
+    flags = object_member(document, "flags")
+    frame = Frame.of(document)
+    shared = frame.shared()
+    entries = ((key, entry_of(key, flags[key], frame, shared)) for key in sorted(flags))
+    return _collected(entries, len(flags), frame, previous)
+
+
+def load_flag_set(
+    frame: Mapping[str, object], definitions: Mapping[str, str], *, previous: FlagSet | None = None
+) -> FlagSet:
+    """Make the set of definitions as they are stored, by key, within a document without its flags.
+
+    As compile_flag_set does, but for the texts, which are read only when a flag is compiled.
+    """
+    common = Frame.of(frame)
+    shared = common.shared()
+    entries = ((key, entry_of_text(key, text, common, shared)) for key, text in sorted(definitions.items()))
+    return _collected(entries, len(definitions), common, previous)
+
+
+def _collected(
+    entries: Iterable[tuple[str, FlagEntry]], number: int, frame: Frame, previous: FlagSet | None
+) -> FlagSet:
+    flags: dict[str, FlagEntry] = {}
+    total = 0
+    with _without_collections(number):
+        for key, made in entries:
+            known = None if previous is None else previous.entry(key, made.fingerprint)
+            flags[key] = known or made
+            total += _number(made)
+    return FlagSet(flags, frame, total)
+
+
+def _number(entry: FlagEntry) -> int:
+    return int.from_bytes(entry.fingerprint, "big")
+
+
+def _version(frame: Frame, total: int) -> str:
+    """Digest a set from the sum of its flags, which a change of one flag changes without reading the others."""
+    common = frame.metadata_print + frame.evaluators_print
+    size = 8 * DIGEST_SIZE
+    return blake2b(
+        common + (total % (1 << size)).to_bytes(DIGEST_SIZE, "big"), digest_size=DIGEST_SIZE
+    ).hexdigest()
 
 
 @contextmanager
@@ -171,42 +238,3 @@ def _without_collections(flags: int) -> Iterator[None]:
     finally:
         if is_pausing:
             gc.enable()
-
-
-def _compile_entry(key: str, definition: object, shared: Shared, fingerprint: bytes) -> FlagEntry:
-    if fingerprint == _UNREADABLE:
-        detail = "Invalid flag definition: it is not JSON, or nested too deep"
-        return FlagEntry(fingerprint, failure(key, ErrorCode.PARSE_ERROR, detail, shared.metadata))
-    return FlagEntry(fingerprint, compile_definition(key, definition, shared))
-
-
-def _object(document: Mapping[str, object], member: str) -> Mapping[str, object]:
-    value = document.get(member)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise DefinitionError((Problem(f"/{member}", "must be an object", "wrong_type"),))
-    return value
-
-
-def _flag_fingerprint(flag: list[object], metadata_print: bytes, evaluators_print: bytes) -> bytes:
-    """Digest what a flag is made from; the evaluators only if it may refer to one. Empty for what is not JSON."""
-    canonical = _canonical(flag)
-    if canonical is None:
-        return _UNREADABLE
-    referred = evaluators_print if b'"$ref"' in canonical else b""
-    return blake2b(metadata_print + referred + canonical, digest_size=_DIGEST_SIZE).digest()
-
-
-def _fingerprint(value: object) -> bytes:
-    canonical = _canonical(value)
-    return blake2b(
-        repr(value).encode() if canonical is None else canonical, digest_size=_DIGEST_SIZE
-    ).digest()
-
-
-def _canonical(value: object) -> bytes | None:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:
-        return None

@@ -133,7 +133,9 @@ def _time_test(condition: Condition, variable: dict[str, object]) -> object:
 def _utc_tests(variable: dict[str, object]) -> list[object]:
     rest = {"substr": [variable, _DATE_LENGTH]}
     is_utc = [{"===": [rest, ""]}, {"ends_with": [variable, "Z"]}, {"ends_with": [variable, "+00:00"]}]
-    return [{"===": [{"substr": [variable, 4, 1]}, "-"]}, {"or": is_utc}]
+    # A list would be taken for the text that it prints as.
+    is_text = {"===": [{"cat": [variable]}, variable]}
+    return [is_text, {"===": [{"substr": [variable, 4, 1]}, "-"]}, {"or": is_utc}]
 
 
 def _written(seconds: Scalar) -> str:

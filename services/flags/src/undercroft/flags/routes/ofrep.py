@@ -14,6 +14,8 @@ from undercroft.flags.dependencies import EvaluatorDep, announcer, evaluation_se
 from undercroft.flags.errors import EvaluationError, EvaluationErrorCode
 from undercroft.flags.routes.ofrep_openapi import BULK_OPENAPI, SINGLE_OPENAPI
 from undercroft.flags.schemas.names import JsonObject
+from undercroft.flags.service.announcements import Announcer
+from undercroft.flags.service.evaluation import EvaluationService
 from undercroft.shared.app import render_error
 from undercroft.shared.auth import Principal, Requires
 from undercroft.shared.errors import PayloadTooLargeError, ServiceError, UnsupportedMediaTypeError
@@ -22,9 +24,9 @@ from undercroft.shared.preconditions import if_none_match_matches
 from undercroft.shared.serialization import dumps, loads
 
 MAX_CONTEXT_BYTES: Final = 64 * 1024
-_ENVELOPE_BYTES: Final = 256
-_BULK_PATH: Final = "/ofrep/v1/evaluate/flags"
-_KEY_PREFIX: Final = _BULK_PATH + "/"
+MAX_BODY_BYTES: Final = MAX_CONTEXT_BYTES + 256
+BULK_PATH: Final = "/ofrep/v1/evaluate/flags"
+KEY_PREFIX: Final = BULK_PATH + "/"
 _JSON: Final = "application/json"
 # The answer depends on who asks and on the body: no cache but the caller's own may keep it.
 _HEADERS: Final = ((b"cache-control", b"private, no-cache"), (b"vary", b"Authorization, X-API-Key"))
@@ -51,29 +53,24 @@ class EvaluationAnswer(Response):
             self.raw_headers.append((b"etag", etag.encode()))
 
 
-@router.post(_BULK_PATH, openapi_extra=BULK_OPENAPI)
+@router.post(BULK_PATH, openapi_extra=BULK_OPENAPI)
 async def evaluate_flags(request: Request, principal: EvaluatorDep) -> Response:
     """Evaluate all flags of the caller's environment."""
     try:
         context = await _read_context(request)
-        answer = evaluation_service(request).evaluate_all(
-            principal, context, environment=requested_environment(request)
+        return bulk_answer(
+            evaluation_service(request),
+            announcer(request),
+            principal,
+            context,
+            environment=requested_environment(request),
+            if_none_match=", ".join(request.headers.getlist("If-None-Match")),
         )
     except EvaluationError as error:
         return refusal(error)
-    announced = announcer(request).announce(principal, answer.snapshot.key)
-    if announced is None:
-        etags, body = [answer.etag], answer.body
-    else:
-        etags = [f'{answer.etag[:-1]}.{mark}"' for mark in announced.marks]
-        body = announced.extend(answer.body, version=answer.snapshot.flags.version)
-    for etag in etags:
-        if _has(request, etag):
-            return EvaluationAnswer(304, b"", etag=etag)
-    return EvaluationAnswer(200, body, etag=etags[0])
 
 
-@router.post(_KEY_PREFIX + "{key:path}", openapi_extra=SINGLE_OPENAPI)
+@router.post(KEY_PREFIX + "{key:path}", openapi_extra=SINGLE_OPENAPI)
 async def evaluate_flag(request: Request, principal: EvaluatorDep) -> Response:
     """Evaluate one flag of the caller's environment."""
     try:
@@ -84,6 +81,31 @@ async def evaluate_flag(request: Request, principal: EvaluatorDep) -> Response:
     except EvaluationError as error:
         return refusal(error, key=_key_of(request))
     return EvaluationAnswer(status, body)
+
+
+def bulk_answer(
+    service: EvaluationService,
+    announcer: Announcer,
+    principal: Principal,
+    context: JsonObject,
+    *,
+    environment: str | None,
+    if_none_match: str,
+) -> "EvaluationAnswer":
+    """Evaluate all flags into the answer, 304 where the client has it; raises `EvaluationError`."""
+    answer = service.evaluate_all(principal, context, environment=environment)
+    announced = announcer.announce(principal, answer.snapshot.key)
+    etags = (
+        [answer.etag] if announced is None else [f'{answer.etag[:-1]}.{mark}"' for mark in announced.marks]
+    )
+    if if_none_match:
+        for etag in etags:
+            if if_none_match_matches(if_none_match, etag):
+                return EvaluationAnswer(304, b"", etag=etag)
+    body = answer.body
+    if announced is not None:
+        body = announced.extend(body, version=answer.snapshot.flags.version)
+    return EvaluationAnswer(200, body, etag=etags[0])
 
 
 class EvaluationShortcut:
@@ -98,11 +120,11 @@ class EvaluationShortcut:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an evaluation; pass on anything else."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith(_BULK_PATH):
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith(BULK_PATH):
             await self._app(scope, receive, send)
-        elif scope["path"] in {_BULK_PATH, _KEY_PREFIX}:
+        elif scope["path"] in {BULK_PATH, KEY_PREFIX}:
             await self._bulk.answer(Request(scope, receive), send)
-        elif scope["path"].startswith(_KEY_PREFIX):
+        elif scope["path"].startswith(KEY_PREFIX):
             await self._single.answer(Request(scope, receive), send)
         else:
             await self._app(scope, receive, send)
@@ -138,7 +160,11 @@ async def _read_context(request: Request) -> JsonObject:
     media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
     if media_type != _JSON and not media_type.endswith("+json"):
         raise UnsupportedMediaTypeError("The body must be application/json.", headers={"Accept": _JSON})
-    body = await _read_body(request)
+    return parse_context(await _read_body(request))
+
+
+def parse_context(body: bytes) -> JsonObject:
+    """Parse the body of a request into its evaluation context; raises `EvaluationError`."""
     try:
         content = loads(body) if body else {}
     except json.JSONDecodeError as error:
@@ -160,7 +186,7 @@ async def _read_body(request: Request) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += cast("bytes", message.get("body", b""))
-        if len(body) > MAX_CONTEXT_BYTES + _ENVELOPE_BYTES:
+        if len(body) > MAX_BODY_BYTES:
             raise PayloadTooLargeError(f"A context has at most {MAX_CONTEXT_BYTES} bytes.")
         if not message.get("more_body", False):
             return body
@@ -175,7 +201,7 @@ async def _receive(request: Request) -> Message:
 
 def _key_of(request: Request) -> str | None:
     """Return the key in the path, percent-decoded once by the server; None for a bulk evaluation."""
-    return str(request.scope["path"])[len(_KEY_PREFIX) :] or None
+    return str(request.scope["path"])[len(KEY_PREFIX) :] or None
 
 
 def requested_environment(request: Request) -> str | None:
@@ -186,11 +212,6 @@ def requested_environment(request: Request) -> str | None:
     if len(values) > 1:
         raise EvaluationError(EvaluationErrorCode.GENERAL, "`environment` was sent more than once.")
     return values[0] if values else None
-
-
-def _has(request: Request, etag: str) -> bool:
-    tags = request.headers.getlist("If-None-Match")
-    return bool(tags) and if_none_match_matches(", ".join(tags), etag)
 
 
 def refusal(error: EvaluationError, *, key: str | None = None) -> Response:

@@ -8,24 +8,37 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
-from undercroft.flags.domain.flag_set import FlagSet, compile_flag_set
+from undercroft.flags.domain.flag_set import FlagSet, load_flag_set
 from undercroft.flags.errors import SnapshotMissingError
-from undercroft.flags.repository.snapshots import SnapshotRepository, StoredFlags
-from undercroft.shared.serialization import loads
+from undercroft.flags.repository.snapshots import Horizon, SnapshotRepository, StoredChanges, StoredFlags
 
 OpenRepository = Callable[[], AbstractAsyncContextManager[SnapshotRepository]]
+
+# What a refresh compiles before its answer; the rest of a large environment follows in pieces of this size.
+_COMPILED_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One environment, compiled as of one version."""
+    """One environment as of one version; ``horizon`` is where the next reading of its changes begins."""
 
     environment_id: UUID
     key: str
     version: int
     flags: FlagSet
+    horizon: Horizon
+
+    def advanced(self, changes: StoredChanges) -> "Snapshot | None":
+        """Return the snapshot with what has changed since; None where only reading all of it can tell."""
+        flags = self.flags.replaced(changes.definitions, without=changes.archived)
+        if (
+            len(flags) != changes.number
+        ):  # definitions were deleted: nothing is left of them that could be read
+            return None
+        return Snapshot(self.environment_id, changes.key, changes.version, flags, changes.horizon)
 
 
 Follower = Callable[[Sequence[Snapshot]], None]
@@ -73,7 +86,7 @@ class SnapshotStore:
 
 
 class SnapshotRefresher:
-    """Brings the store up to the database: reads and compiles only environments whose version changed."""
+    """Brings the store up to the database: reads and compiles only what changed since the last time."""
 
     def __init__(self, store: SnapshotStore, open_repository: OpenRepository) -> None:
         self._store = store
@@ -86,22 +99,47 @@ class SnapshotRefresher:
             held = {snapshot.environment_id: snapshot for snapshot in self._store.all()}
             async with self._open() as repository:
                 versions = await repository.versions()
-                changed = [
-                    environment_id
-                    for environment_id, version in versions.items()
-                    if environment_id not in held or held[environment_id].version != version
+                current = [
+                    snapshot
+                    for environment_id, snapshot in held.items()
+                    if versions.get(environment_id) == snapshot.version
                 ]
-                stored = await repository.load(changed) if changed else ()
-            kept = [held[environment_id] for environment_id in versions if environment_id not in changed]
-            # Compiling thousands of flags in the event loop would hold up every evaluation meanwhile.
-            compiled = [
-                await asyncio.to_thread(_compile, each, held.get(each.environment_id)) for each in stored
-            ]
-            self._store.swap([*kept, *compiled])
+                known = {snapshot.environment_id for snapshot in current}
+                missing: list[UUID] = []
+                for environment_id in versions.keys() - known:
+                    advanced = await _advance(repository, held.get(environment_id))
+                    if advanced is None:
+                        missing.append(environment_id)
+                    else:
+                        current.append(advanced)
+                stored = await repository.load(missing) if missing else ()
+            # Compiling hundreds of flags in the event loop would hold up every evaluation meanwhile.
+            loaded = [await asyncio.to_thread(_load, each, held.get(each.environment_id)) for each in stored]
+            for snapshot in (*current, *loaded):
+                if snapshot.environment_id not in known:
+                    await asyncio.to_thread(snapshot.flags.prepare, _COMPILED_AT_ONCE)
+            self._store.swap([*current, *loaded])
+
+    async def compile_ahead(self) -> bool:
+        """Compile some of what no evaluation has asked for yet, and tell whether there is more.
+
+        Evaluations go on meanwhile, and compile what they need themselves.
+        """
+        for snapshot in self._store.all():
+            if not await asyncio.to_thread(snapshot.flags.prepare, _COMPILED_AT_ONCE):
+                return True
+        return False
 
 
-def _compile(stored: StoredFlags, previous: Snapshot | None) -> Snapshot:
-    flags = {key: loads(content) for key, content in stored.definitions.items()}
-    document: dict[str, object] = {**stored.frame, "flags": flags}
-    flag_set = compile_flag_set(document, previous=previous.flags if previous else None)
-    return Snapshot(stored.environment_id, stored.key, stored.version, flag_set)
+async def _advance(repository: SnapshotRepository, held: Snapshot | None) -> Snapshot | None:
+    if held is None:
+        return None
+    changes = await repository.changes(held.environment_id, held.horizon)
+    return None if changes is None else await asyncio.to_thread(held.advanced, changes)
+
+
+def _load(stored: StoredFlags, previous: Snapshot | None) -> Snapshot:
+    flags = load_flag_set(
+        stored.frame, stored.definitions, previous=None if previous is None else previous.flags
+    )
+    return Snapshot(stored.environment_id, stored.key, stored.version, flags, stored.horizon)
