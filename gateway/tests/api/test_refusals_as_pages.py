@@ -84,7 +84,7 @@ async def test_identity_out_of_reach_is_told_to_a_browser_as_a_page(
     async def fail(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr(gateway.app.state.pipeline._stages.forwarder._exchanges, "open", fail)
+    monkeypatch.setattr(gateway.app.state.pipeline._stages.forwarder._ways.exchanges, "open", fail)
     assert is_page(await gateway.client.get("/sign-in", headers={"Accept": BROWSER}), status)
     told = await gateway.client.get("/sign-in")
     assert (told.status_code, told.headers["content-type"]) == (status, "application/problem+json")

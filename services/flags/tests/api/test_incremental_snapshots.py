@@ -49,6 +49,7 @@ async def held(app: FastAPI) -> Mapping[str, str]:
 
 async def assert_as_read_whole(app: FastAPI, database: Database) -> None:
     fresh = FastAPI()
+    fresh.state.settings = app.state.settings
     install(fresh, database)
     refresher: SnapshotRefresher = fresh.state.snapshot_refresher
     await refresher.refresh()
