@@ -51,7 +51,7 @@ def basic(name: str, secret: str) -> dict[str, str]:
 
 def asking_for_tokens(path: str, name: str, secret: str) -> Question:
     """Return a client's question for a token of its own."""
-    return Question(path, "POST", {**FORM, **basic(name, secret)}, CLIENT_CREDENTIALS)
+    return Question(path, "POST", {**FORM, **basic(name, secret)}, (CLIENT_CREDENTIALS,))
 
 
 def own_rows(identity: Identity) -> Iterator[Row]:
@@ -85,14 +85,14 @@ def own_rows(identity: Identity) -> Iterator[Row]:
             "/internal/api-keys/verify",
             "POST",
             {**JSON, **identity.headers(Principal("gateway", "service"))},
-            json.dumps({"secret": key["secret"]}),
+            (json.dumps({"secret": key["secret"]}),),
         ),
         "API key: better-auth, memory",
     )
     yield Row(
         "introspection of a person's token",
         server,
-        lambda: Question("/oauth/introspect", "POST", {**FORM, **basic(*credentials)}, f"token={token}"),
+        lambda: Question("/oauth/introspect", "POST", {**FORM, **basic(*credentials)}, (f"token={token}",)),
         EMPTY,
     )
     yield Row(
@@ -117,7 +117,7 @@ def peer_rows(stack: ExitStack, directory: Path) -> Iterator[Row]:
         log = directory / f"better-auth-{storage}.log"
         server = stack.enter_context(peers.serving("better_auth.mjs", storage, log=log))
         body = json.dumps({"secret": log.read_text().split()[-1]})
-        yield Row(f"API key: better-auth, {storage}", server, always(Question("/", "POST", JSON, body)))
+        yield Row(f"API key: better-auth, {storage}", server, always(Question("/", "POST", JSON, (body,))))
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "tests.bench.rig.bare:app"]
     command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 from sqlalchemy.engine import make_url
 from tests.bench.flags.environment import context, flagd_document
-from tests.bench.flags.load import memory_megabytes
+from tests.bench.rig.processes import memory_megabytes
 
 FLAGS = 10_000
 _INSERT_FLAGS = """

@@ -8,13 +8,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import httpx
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
-from tests.bench.flags.load import SERVER_CORE, free_port, wait_for
+from tests.bench.rig.processes import SERVER_CORE, Server, free_port, serving
 
 from undercroft.shared.auth import (
     PRINCIPAL_HEADER,
@@ -45,22 +45,6 @@ _OPERATOR: Final = Principal(
 )
 
 
-class Service(NamedTuple):
-    """A running replica."""
-
-    pid: int
-    port: int
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def client(self) -> httpx.Client:
-        """Return an operator's client."""
-        return httpx.Client(base_url=self.url, headers=operator_headers(), timeout=60)
-
-
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """Run a migrated PostgreSQL and yield its address, as the service's settings want it."""
@@ -77,19 +61,18 @@ def _server(directory: Path) -> PostgresServer:
 
 
 @contextlib.contextmanager
-def service(database_url: str, *, access_log: bool = True, core: int = SERVER_CORE) -> Iterator[Service]:
+def service(database_url: str, *, access_log: bool = True, core: int = SERVER_CORE) -> Iterator[Server]:
     """Run one replica on one core; its log goes nowhere."""
     port = free_port()
     environment = {**_environment(database_url, port), "FLAGS_ACCESS_LOG": str(access_log)}
-    process = subprocess.Popen(
-        ["taskset", "-c", str(core), COMMAND, "serve"], env=environment, stdout=subprocess.DEVNULL
-    )
-    try:
-        wait_for(port, process)
-        yield Service(process.pid, port)
-    finally:
-        process.terminate()
-        process.wait(30)
+    command = [str(COMMAND), "serve"]
+    with serving(command, port=port, log=Path(os.devnull), environment=environment, cores=(core,)) as server:
+        yield server
+
+
+def operators_client(server: Server) -> httpx.Client:
+    """Return a client of a replica that speaks for the operator."""
+    return httpx.Client(base_url=server.url, headers=operator_headers(), timeout=60)
 
 
 def caller_headers() -> Mapping[str, str]:

@@ -3,12 +3,20 @@
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.bench.rig.processes import LOAD_CORE, Server
+
+_TURNS: Final = """
+local bodies, at = { %s }, 0
+request = function()
+  at = at %% #bodies + 1
+  return wrk.format(nil, nil, nil, bodies[at])
+end
+"""
 
 
 class Measured(NamedTuple):
@@ -21,19 +29,21 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that is sent again and again."""
+    """A request that is sent again and again, with each of some bodies in turn, so that no cache of one helps."""
 
     path: str
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: str = ""
+    bodies: Sequence[str] = ("",)
 
     def script(self) -> str:
         """Return the request as wrk reads it: JSON's strings are Lua's, as long as they are plain."""
-        lines = [f"wrk.method = {json.dumps(self.method)}", f"wrk.body = {json.dumps(self.body)}"]
+        lines = [f"wrk.method = {json.dumps(self.method)}", f"wrk.body = {json.dumps(self.bodies[0])}"]
         lines += [
             f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in self.headers.items()
         ]
+        if len(self.bodies) > 1:
+            lines.append(_TURNS % ", ".join(json.dumps(body) for body in self.bodies))
         return "\n".join(lines)
 
 

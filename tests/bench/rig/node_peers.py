@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -42,15 +42,17 @@ class NodePeers:
             done.touch()
 
     @contextlib.contextmanager
-    def serving(self, script: str, *arguments: str, log: Path) -> Iterator[Server]:
-        """Run one peer as it would be run in production."""
+    def serving(
+        self, script: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None
+    ) -> Iterator[Server]:
+        """Run one peer as it would be run in production; its port is its first argument, and PORT."""
         port = free_port()
         command = [self._node, script, str(port), *arguments]
         with serving(
             command,
             port=port,
             log=log,
-            environment={"NODE_ENV": "production"},
+            environment={"NODE_ENV": "production", "PORT": str(port), **(environment or {})},
             directory=self._directory,
         ) as server:
             yield server

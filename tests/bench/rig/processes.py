@@ -35,6 +35,15 @@ class Server:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
+    def memory_megabytes(self) -> float:
+        """Return what it holds in memory now."""
+        return memory_megabytes(self.pid)
+
+
+def memory_megabytes(pid: int) -> float:
+    """Return what a process holds in memory now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
 
 def free_port() -> int:
     """Return a port that nobody listens on right now."""
