@@ -108,9 +108,10 @@ def create_app(settings: IdentitySettings, *, transport: httpx.AsyncBaseTranspor
             feed_router(outbox),
         ),
         lifespan=_lifespan,
+        application_class=HotPaths,
     )
     # At the end of the list, hence inside the middleware that bounds, names and measures every request.
-    app.user_middleware.extend((Middleware(ProtocolShortcut), Middleware(HotPaths), Middleware(Turnstile)))
+    app.user_middleware.extend((Middleware(ProtocolShortcut), Middleware(Turnstile)))
     return app
 
 

@@ -1,76 +1,55 @@
-"""What the gateway asks for each new credential, and who is signed in, past FastAPI's routing and validation.
-
-Anything but the usual question goes on to the route, which stays the description and refuses it.
-"""
+"""What the gateway asks for each new credential, and who is signed in, answered before FastAPI (decision 11)."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
-from pydantic import ValidationError
-from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Message, Receive
 from starlette.types import Scope as Connection
+from typing_extensions import override
 
 from undercroft.identity.dependencies.access import access_service
 from undercroft.identity.dependencies.accounts import person, profile_service
 from undercroft.identity.dependencies.api_keys import verification_service
-from undercroft.identity.routes import internal, me
 from undercroft.identity.schemas.access import AccessQuestion
 from undercroft.identity.schemas.api_keys import SecretToVerify
 from undercroft.identity.schemas.users import MeRead
 from undercroft.shared.app import render_error
 from undercroft.shared.auth import Requires, Scope, require_service
-from undercroft.shared.errors import ServiceError
+from undercroft.shared.door import Door, headers_once, receive_body
+from undercroft.shared.errors import InternalError, ServiceError
 from undercroft.shared.preconditions import etag_for
 from undercroft.shared.serialization import WireModel
 
 _JSON: Final = "application/json"
-_NO_BODY: Final[Message] = {"type": "http.request"}
+_READ: Final = frozenset({b"content-type", b"idempotency-key"})
+_MAX_BODY_BYTES: Final = 16 * 1024
 
 Answer = Callable[[Request, bytes], Awaitable[Response]]
 
 
-class HotPaths:
-    """Middleware for `/internal/api-keys/verify`, `/internal/access` and the reading of `/v1/me`."""
+class HotPaths(Door):
+    """The application, with plain questions answered to `/internal/api-keys/verify`, `/internal/access` and `/v1/me`."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        routes = {
-            (method, route.path): route
-            for route in (*internal.router.routes, *me.router.routes)
-            if isinstance(route, APIRoute)
-            for method in route.methods or ()
-        }
-        self._ways = {place: (routes[place], answer) for place, answer in _ANSWERS.items()}
+    @override
+    def template_of(self, scope: Connection) -> str | None:
+        place = scope["method"], scope["path"]
+        return place[1] if place in _ANSWERS and not scope["query_string"] else None
 
-    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
-        """Answer the usual question; pass on anything else."""
-        way = self._ways.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if way is None:
-            await self._app(scope, receive, send)
-            return
-        first = _NO_BODY
-        if scope["method"] == "POST":
-            if not _is_plain(scope):
-                await self._app(scope, receive, send)
-                return
-            first = await receive()
-            receive = _again(first, receive)
-            if first["type"] != "http.request" or first.get("more_body", False):
-                await self._app(scope, receive, send)
-                return
-        route, answer = way
+    @override
+    async def try_to_answer(
+        self, scope: Connection, receive: Receive, taken: list[Message]
+    ) -> Response | None:
+        body = b"" if scope["method"] == "GET" else await _question(scope, receive, taken)
+        if body is None:
+            return None
         request = Request(scope, receive)
         try:
-            response = await answer(request, first.get("body", b""))
-        except ValidationError:
-            await self._app(scope, receive, send)
-            return
+            return await _ANSWERS[scope["method"], scope["path"]](request, body)
         except ServiceError as error:
-            response = render_error(request, error)
-        scope["route"] = route  # what metrics and the access log name
-        await response(scope, receive, send)
+            return render_error(request, error) if error.status < InternalError.status else None
+        except Exception:  # noqa: BLE001  whatever it is, the routes come upon it too, and render it
+            return None
 
 
 async def _verify(request: Request, body: bytes) -> Response:
@@ -103,16 +82,11 @@ _ANSWERS: Final[Mapping[tuple[str, str], Answer]] = {
 }
 
 
-def _is_plain(scope: Mapping[str, Any]) -> bool:  # ASGI's own shapes
-    """Tell whether a request is plain JSON, without a key that asks for its answer to be stored."""
-    headers = dict(scope["headers"])
-    return headers.get(b"content-type", b"").startswith(_JSON.encode()) and b"idempotency-key" not in headers
-
-
-def _again(first: Message, receive: Receive) -> Receive:
-    messages = [first]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay
+async def _question(scope: Connection, receive: Receive, taken: list[Message]) -> bytes | None:
+    """Return the body of a plain question: JSON, without a key that asks for its answer to be stored."""
+    headers = headers_once(scope, _READ)
+    if headers is None or b"idempotency-key" in headers:
+        return None
+    if not headers.get(b"content-type", b"").startswith(_JSON.encode()):
+        return None
+    return await receive_body(receive, taken, at_most=_MAX_BODY_BYTES)
