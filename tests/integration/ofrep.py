@@ -4,6 +4,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import requests
 
 _CHECKS: Final = Path(__file__).parents[2] / "services" / "flags" / "tests" / "ofrep_answers.py"
@@ -25,6 +26,14 @@ def check_answer(method: str, url: str, status: int, content_type: str | None, b
     """Raise unless an answer has the form of OFREP 0.3.0, or is to another kind of request."""
     if _checks.is_evaluation(method, "/" + url.split("/", 3)[3].partition("?")[0]):
         _checks.check(url, status, content_type, body)
+
+
+def check_httpx(response: httpx.Response) -> None:
+    """Be an event hook of `httpx.Client`."""
+    method, url = response.request.method, str(response.request.url)
+    if _checks.is_evaluation(method, response.request.url.path):
+        content_type = response.headers.get("Content-Type")
+        check_answer(method, url, response.status_code, content_type, response.read())
 
 
 def check_response(response: requests.Response, *_: Any, **__: Any) -> None:  # the hook's own

@@ -21,7 +21,7 @@ from undercroft.shared.auth import generate_principal_keys
 from undercroft.shared.ids import new_uuid7
 from undercroft.shared.tokens import mint_token
 
-from .ofrep import check_answer
+from .ofrep import check_httpx
 
 START_TIMEOUT_SECONDS: Final = 60
 STOP_TIMEOUT_SECONDS: Final = 15
@@ -42,7 +42,8 @@ class Platform:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.operator_key}"}
-        self.operator = httpx.Client(base_url=self.url, headers=headers, timeout=10)
+        hooks = {"response": [check_httpx]}
+        self.operator = httpx.Client(base_url=self.url, headers=headers, timeout=10, event_hooks=hooks)
 
     @property
     def mail_directory(self) -> Path:
@@ -76,8 +77,7 @@ class Platform:
             headers={"Authorization": f"Bearer {key}"},
             timeout=10,
         )
-        content_type = answer.headers.get("Content-Type")
-        check_answer("POST", str(answer.url), answer.status_code, content_type, answer.content)
+        check_httpx(answer)
         return answer
 
     def wait_for_flag(self, key: str, flag: str) -> None:

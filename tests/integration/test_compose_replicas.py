@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from .containers import Stack, docker
+from .ofrep import check_httpx
 from .platforms import free_port
 
 pytestmark = pytest.mark.docker
@@ -39,8 +40,10 @@ def gateways(scaled: Stack) -> Iterator[list[httpx.Client]]:
     headers = {"Authorization": f"Bearer {(scaled.secrets / 'operator_key').read_text().strip()}"}
     addresses = [scaled.address(each, "public") for each in scaled.containers("gateway")]
     assert len(addresses) == 2
+    hooks = {"response": [check_httpx]}
     clients = [
-        httpx.Client(base_url=f"http://{each}:8000", headers=headers, timeout=10) for each in addresses
+        httpx.Client(base_url=f"http://{each}:8000", headers=headers, timeout=10, event_hooks=hooks)
+        for each in addresses
     ]
     for client in clients:
         scaled.wait_until(functools.partial(is_complete, client), "all of it is there")

@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey
 
 from undercroft.shared.serialization import dumps
 
+from .ofrep import check_httpx
 from .people import link_token, mails_to, sign_up, until
 from .platforms import Platform
 
@@ -26,7 +27,9 @@ def status(platform: Platform, path: str, headers: dict[str, str]) -> int:
 
 
 def evaluated(platform: Platform, headers: dict[str, str]) -> httpx.Response:
-    return httpx.post(platform.url + EVALUATION, json={"context": {}}, headers=headers)
+    answer = httpx.post(platform.url + EVALUATION, json={"context": {}}, headers=headers)
+    check_httpx(answer)
+    return answer
 
 
 def make_client(platform: Platform) -> tuple[str, str]:
