@@ -1,7 +1,9 @@
 """The door before FastAPI says what the routes say, and leaves to them whatever it does not understand."""
 
 import json
+import threading
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -9,7 +11,9 @@ from fastapi import FastAPI
 from services.flags.tests.factories import customer, definition, document, operator, settings, targeted
 from starlette.types import Message, Receive, Scope, Send
 
+from undercroft.flags.domain import FlagSet, compile_flag_set
 from undercroft.flags.main import create_app, install
+from undercroft.flags.service.snapshots import SnapshotStore
 from undercroft.shared.db import Database
 from undercroft.shared.logs import configure_logging
 
@@ -155,3 +159,25 @@ async def test_what_the_door_answers_is_measured_and_logged(
     ]
     assert "http_server_request_duration_seconds_count{" in metrics
     assert f'http_route="{ALL}"' in metrics
+
+
+async def test_what_is_not_compiled_yet_is_compiled_beside_the_event_loop(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+):
+    prepared = await client.post(ALL, json={}, headers=operator())
+    store: SnapshotStore = app.state.snapshot_store
+    flags = compile_flag_set(document(**{f"flag-{number}": definition() for number in range(450)}))
+    store.swap([replace(each, flags=flags) for each in store.all()])
+    threads: list[str] = []
+    prepare = FlagSet.prepare
+
+    def noted(self: FlagSet, at_most: int) -> bool:
+        threads.append(threading.current_thread().name)
+        return prepare(self, at_most)
+
+    monkeypatch.setattr(FlagSet, "prepare", noted)
+    assert not flags.is_prepared
+    answer = await client.post(ALL, json={}, headers=operator())
+    assert (prepared.status_code, answer.status_code, len(answer.json()["flags"])) == (200, 200, 450)
+    assert len(threads) == 3
+    assert threading.main_thread().name not in threads

@@ -123,6 +123,11 @@ class FlagSet:
         """What the flags give whose context does not matter."""
         return [flag.static.evaluation for flag in self._flags.values() if flag.static is not None]
 
+    @property
+    def is_prepared(self) -> bool:
+        """Tell whether a bulk evaluation has nothing to compile any more."""
+        return self._bulk is not None
+
     def prepare(self, at_most: int) -> bool:
         """Compile up to so many flags, and tell whether a bulk evaluation has nothing to compile any more."""
         if self._bulk is not None:

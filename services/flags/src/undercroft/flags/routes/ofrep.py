@@ -58,12 +58,14 @@ async def evaluate_flags(request: Request, principal: EvaluatorDep) -> Response:
     """Evaluate all flags of the caller's environment."""
     try:
         context = await _read_context(request)
+        service, environment = evaluation_service(request), requested_environment(request)
+        await service.prepare(principal, environment=environment)
         return bulk_answer(
-            evaluation_service(request),
+            service,
             announcer(request),
             principal,
             context,
-            environment=requested_environment(request),
+            environment=environment,
             if_none_match=", ".join(request.headers.getlist("If-None-Match")),
         )
     except EvaluationError as error:

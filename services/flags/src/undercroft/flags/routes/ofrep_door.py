@@ -13,6 +13,7 @@ from undercroft.flags.routes.ofrep import (
     bulk_answer,
     parse_context,
 )
+from undercroft.flags.schemas.names import JsonObject
 from undercroft.flags.service.announcements import Announcer
 from undercroft.flags.service.evaluation import EvaluationService
 from undercroft.shared.auth import PRINCIPAL_HEADER, Principal, PrincipalVerifier
@@ -57,15 +58,21 @@ class EvaluationDoor(Door):
         try:
             context = parse_context(body)
             if path in _BULK_PATHS:
-                tags = headers.get(b"if-none-match", b"").decode("latin-1")
-                announcer: Announcer = self.state.announcer
-                return bulk_answer(
-                    service, announcer, principal, context, environment=None, if_none_match=tags
-                )
+                return self._answer_all(principal, context, headers.get(b"if-none-match", b""))
             key = path[len(KEY_PREFIX) :]
             return EvaluationAnswer(*service.evaluate(principal, key, context, environment=None))
         except Exception:  # noqa: BLE001  whatever it is, the routes come upon it too, and render it
             return None
+
+    def _answer_all(
+        self, principal: Principal, context: JsonObject, if_none_match: bytes
+    ) -> EvaluationAnswer | None:
+        service: EvaluationService = self.state.evaluation_service
+        if not service.is_prepared(principal, environment=None):
+            return None  # compiling hundreds of flags here would hold up everybody else
+        announcer: Announcer = self.state.announcer
+        tags = if_none_match.decode("latin-1")
+        return bulk_answer(service, announcer, principal, context, environment=None, if_none_match=tags)
 
     def _evaluator(self, header: bytes) -> Principal | None:
         """Return the caller if it may evaluate."""

@@ -1,5 +1,6 @@
 """Evaluation for a caller: which environment, with which context. Touches neither database nor network."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +13,7 @@ from mmh3 import mmh3_x64_128_digest
 from undercroft.flags.errors import EvaluationError, EvaluationErrorCode
 from undercroft.flags.schemas.names import JsonObject
 from undercroft.flags.service.environments import DEFAULT_ENVIRONMENT
-from undercroft.flags.service.snapshots import Snapshot, SnapshotStore
+from undercroft.flags.service.snapshots import COMPILED_AT_ONCE, Snapshot, SnapshotStore
 from undercroft.flags.service.usage import UsageCounter
 from undercroft.shared.auth import Principal
 from undercroft.shared.ids import TypeId
@@ -50,6 +51,16 @@ class EvaluationService:
             now=int(self._clock()),
             tally=self._usage.tally_of(snapshot.environment_id),
         )
+
+    def is_prepared(self, principal: Principal, *, environment: str | None) -> bool:
+        """Tell whether a bulk evaluation has nothing to compile any more; raises `EvaluationError`."""
+        return self.snapshot_for(principal, environment).flags.is_prepared
+
+    async def prepare(self, principal: Principal, *, environment: str | None) -> None:
+        """Compile beside the event loop what a bulk evaluation would have to; raises `EvaluationError`."""
+        flags = self.snapshot_for(principal, environment).flags
+        while not flags.is_prepared:
+            await asyncio.to_thread(flags.prepare, COMPILED_AT_ONCE)
 
     def evaluate_all(
         self, principal: Principal, context: JsonObject, *, environment: str | None

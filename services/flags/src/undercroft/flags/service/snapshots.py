@@ -18,7 +18,7 @@ from undercroft.flags.repository.snapshots import Horizon, SnapshotRepository, S
 OpenRepository = Callable[[], AbstractAsyncContextManager[SnapshotRepository]]
 
 # What a refresh compiles before its answer; the rest of a large environment follows in pieces of this size.
-_COMPILED_AT_ONCE: Final = 200
+COMPILED_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class SnapshotRefresher:
             loaded = [await asyncio.to_thread(_load, each, held.get(each.environment_id)) for each in stored]
             for snapshot in (*current, *loaded):
                 if snapshot.environment_id not in known:
-                    await asyncio.to_thread(snapshot.flags.prepare, _COMPILED_AT_ONCE)
+                    await asyncio.to_thread(snapshot.flags.prepare, COMPILED_AT_ONCE)
             self._store.swap([*current, *loaded])
 
     async def compile_ahead(self) -> bool:
@@ -126,7 +126,7 @@ class SnapshotRefresher:
         Evaluations go on meanwhile, and compile what they need themselves.
         """
         for snapshot in self._store.all():
-            if not await asyncio.to_thread(snapshot.flags.prepare, _COMPILED_AT_ONCE):
+            if not await asyncio.to_thread(snapshot.flags.prepare, COMPILED_AT_ONCE):
                 return True
         return False
 
