@@ -24,6 +24,8 @@ _WORDS: Final = {
     HTTPStatus.GATEWAY_TIMEOUT: ("This took too long", "Please try again in a moment."),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("Something went wrong", "It was our side, and it has been noted."),
 }
+# From two minutes on a wait is told in minutes, as people say it.
+_SAID_IN_MINUTES: Final = 120
 _OTHERWISE: Final = ("This did not arrive as it should", "Go back to the page before and try again.")
 _MARK: Final = (
     '<svg viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="2.6" stroke-linecap="round" '
@@ -70,7 +72,7 @@ def _style() -> tuple[str, bytes]:
 
 def _duration(seconds: int) -> str:
     minutes = -(-seconds // 60)
-    number, unit = (seconds, "second") if seconds < 120 else (minutes, "minute")  # noqa: PLR2004  as people say it
+    number, unit = (seconds, "second") if seconds < _SAID_IN_MINUTES else (minutes, "minute")
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 

@@ -1,6 +1,7 @@
 """A way past FastAPI for the few requests that are asked thousands of times a second (decision 11)."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import cast
 
@@ -14,20 +15,20 @@ from undercroft.shared.settings import ServiceSettings
 from undercroft.shared.telemetry import Telemetry, TraceContext
 
 
-class Door(FastAPI):
+class Door(FastAPI, ABC):
     """An application that answers some requests itself, in front of everything that FastAPI does.
 
     A door answers only what it can answer in full. Whatever is unusual goes on to the routes, together with what was
     read of it: there alone it is decided what is wrong. Its answers are counted, logged and identified like theirs.
     """
 
+    @abstractmethod
     def template_of(self, scope: Scope) -> str | None:
         """Return the template of the route that a request would take, None for what is not for the door."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def try_to_answer(self, scope: Scope, receive: Receive, taken: list[Message]) -> Response | None:
         """Answer, or return None for whatever the routes have to look at; what was received is in `taken`."""
-        raise NotImplementedError
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

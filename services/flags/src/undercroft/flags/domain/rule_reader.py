@@ -35,6 +35,8 @@ RULE_MEMBERS: Final = ("rules", "prerequisites", "unmetVariant")
 
 MAX_SPLIT: Final = 200
 _MAX_NAME: Final = 200
+# What binary fractions may be beside a whole number of hundredths: 0.07 * 100 is no integer.
+_ROUNDING: Final = 1e-6
 _CONDITION_MEMBERS: Final = ("attribute", "operator", "value", "values", "negate")
 
 
@@ -249,4 +251,4 @@ def share_of(percentage: object) -> int | None:
     if not 0 <= percentage <= HUNDREDTHS:
         return None
     share = round(percentage * HUNDREDTHS)
-    return share if abs(percentage * HUNDREDTHS - share) < 1e-6 else None  # noqa: PLR2004  0.07 * 100 is no integer
+    return share if abs(percentage * HUNDREDTHS - share) < _ROUNDING else None

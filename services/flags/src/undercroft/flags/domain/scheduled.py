@@ -1,6 +1,7 @@
 """What one step of a schedule makes of a definition. Pure."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from undercroft.flags.domain.authoring import is_by_rules
 
@@ -31,16 +32,14 @@ def ramp_step(definition: Mapping[str, object], ramp: Mapping[str, object], step
         raise IncompatibleError("the definition has targeting in JsonLogic, and no rules")
     given = definition.get("rules")
     rules: list[object] = list(given) if isinstance(given, list) else []
-    steps = ramp["steps"]
-    assert isinstance(steps, Sequence)  # noqa: S101  as validated
+    steps = cast("Sequence[Mapping[str, object]]", ramp["steps"])  # a list since the request was validated
     index = _find(rules, ramp["rule"])
     if index is None:
         if step > 0:
             raise IncompatibleError(f"the rule {ramp['rule']!r} is no longer there")
         index = len(rules)
         rules.append({"name": ramp["rule"], "variant": ramp["variant"]})
-    rule = rules[index]
-    assert isinstance(rule, dict)  # noqa: S101  found by its name
+    rule = cast("dict[str, object]", rules[index])  # only an object has a name to be found by
     if rule.get("variant") != ramp["variant"]:
         raise IncompatibleError(f"the rule {ramp['rule']!r} does not lead to {ramp['variant']!r}")
     rollout = rule.get("rollout")

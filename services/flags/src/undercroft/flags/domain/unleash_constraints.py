@@ -5,6 +5,7 @@ from typing import Final
 
 from undercroft.flags.domain.rules import CLOCK, TARGETING_KEY
 
+_DOTS_OF_AN_ADDRESS: Final = 3
 _FIELDS: Final = {"userId": TARGETING_KEY, "currentTime": CLOCK}
 _LISTS: Final = {
     "IN": ("in", False),
@@ -72,7 +73,7 @@ def addresses(given: str) -> list[dict[str, object]]:
         network, _, bits = address.partition("/")
         if not bits or bits == "32":
             exact.append(network)
-        elif bits in {"8", "16", "24"} and network.count(".") == 3:  # noqa: PLR2004  four parts
+        elif bits in {"8", "16", "24"} and network.count(".") == _DOTS_OF_AN_ADDRESS:
             prefixes.append(".".join(network.split(".")[: int(bits) // 8]) + ".")
         else:
             raise UnconvertibleError(f"the network {address}")

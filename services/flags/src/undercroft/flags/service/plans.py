@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from undercroft.flags.domain.authoring import (
     Absence,
@@ -15,6 +16,7 @@ from undercroft.flags.domain.problems import DefinitionError, Problem
 from undercroft.flags.domain.rule_targeting import evaluator_name
 from undercroft.flags.schemas.names import JsonObject
 from undercroft.flags.service.checks import refuse
+from undercroft.shared.serialization import JsonValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ class Plan:
             flags[key] = content
             compiled[key] = Compiled(
                 source=source,
-                content=content,  # type: ignore[arg-type]  # JSON in, JSON out
+                content=cast("JsonObject", content),  # compiled from JSON into JSON
                 requires=requires,
                 segments=tuple(
                     name for name in segments_of(content.get("targeting")) if name in around.segments
@@ -105,7 +107,7 @@ def with_segments(frame: JsonObject, names: set[str], segments: Mapping[str, obj
     given = frame.get("$evaluators")
     evaluators = dict(given) if isinstance(given, dict) else {}
     for name in sorted(names):
-        evaluators[evaluator_name(name)] = segments[name]  # type: ignore[assignment]  # compiled JSON
+        evaluators[evaluator_name(name)] = cast("JsonValue", segments[name])  # compiled from JSON into JSON
     return {**frame, "$evaluators": evaluators} if evaluators else frame
 
 
