@@ -12,21 +12,15 @@ from gateway.tests.factories import (
     ORGANIZATION,
     OTHER_ORGANIZATION,
     RSA,
-    SCOPE,
     USER,
-    Nobody,
     TokenIssuer,
-    no_proofs,
 )
+from gateway.tests.token_identity import AUDIENCE, Clock, Identity, use
 from joserfc.jwk import ECKey
 
 from undercroft.gateway.auth.authenticator import Authenticator
-from undercroft.gateway.auth.credentials import Credential, Presented
+from undercroft.gateway.auth.credentials import Presented
 from undercroft.gateway.auth.identity_client import Access, AccessRequest
-from undercroft.gateway.auth.key_set import SigningKeys
-from undercroft.gateway.auth.memory import Retention
-from undercroft.gateway.auth.resolving import TokenResolver
-from undercroft.gateway.auth.tokens import TokenVerifier
 from undercroft.gateway.errors import (
     AddressNotAllowedError,
     CredentialsExpiredError,
@@ -36,92 +30,6 @@ from undercroft.gateway.errors import (
     TokenBindingError,
 )
 from undercroft.shared.errors import UnavailableError
-from undercroft.shared.events import CloudEvent
-from undercroft.shared.ids import TypeId
-
-AUDIENCE = "https://api.example"
-
-
-class Clock:
-    """Starts now, because tokens are issued now."""
-
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Identity:
-    """Publishes keys and tells what subjects may do, by the organization that is asked about."""
-
-    def __init__(self, issuer: TokenIssuer) -> None:
-        self.issuer = issuer
-        self.fetches = 0
-        self.questions: list[AccessRequest] = []
-        self.answers: dict[str | None, dict[str, Any]] = {str(ORGANIZATION): {}}
-        self.has_ended = False
-        self.failure: Exception | None = None
-
-    async def fetch_key_set(self) -> bytes:
-        self.fetches += 1
-        return self.issuer.key_set()
-
-    async def look_up(self, request: AccessRequest) -> Access | None:
-        self.questions.append(request)
-        if self.failure is not None:
-            raise self.failure
-        if self.has_ended:
-            return None
-        properties = self.answers.get(request.organization_id)
-        if properties is None:
-            raise OrganizationNotFoundError
-        known = {
-            "kind": "user",
-            "organizationId": request.organization_id,
-            "scopes": ["flags:evaluate", "identity:read", "identity:write"],
-            **properties,
-        }
-        return Access.model_validate(known)
-
-
-@pytest.fixture
-def issuer() -> TokenIssuer:
-    return TokenIssuer()
-
-
-@pytest.fixture
-def identity(issuer: TokenIssuer) -> Identity:
-    return Identity(issuer)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def authenticator(identity: Identity, clock: Clock) -> Authenticator:
-    keys = SigningKeys(identity, on_withdrawn=lambda _: None, clock=clock)
-    verifier = TokenVerifier(keys, issuer=ISSUER, audiences=[ISSUER, AUDIENCE], clock=clock)
-    return Authenticator(
-        keys=Nobody(),
-        tokens=TokenResolver(verifier, identity, clock=clock),
-        streams=Nobody(),
-        proofs=no_proofs(),
-        retention=Retention(size=100, fresh_seconds=60, stale_seconds=600),
-        clock=clock,
-    )
-
-
-async def use(authenticator: Authenticator, token: str, organization: str | None = None) -> Credential:
-    presented = Presented(token, organization)
-    return authenticator.recall(presented) or await authenticator.verify(presented)
-
-
-def happened(kind: str, subject: str) -> CloudEvent:
-    members = {"id": "evt_1", "source": "/identity", "type": f"dev.undercroft.{kind}", "subject": subject}
-    return CloudEvent.model_validate({**members, "time": "2026-11-23T00:00:00Z", "data": {}})
 
 
 async def test_a_genuine_token_is_its_subject(authenticator: Authenticator, issuer: TokenIssuer):
@@ -441,98 +349,3 @@ async def test_the_scheme_must_fit_the_token(
     credential = await use(authenticator, token)
     with pytest.raises(TokenBindingError):
         authenticator.check(credential, Presented(token, is_bound=is_bound), "192.0.2.1")
-
-
-@pytest.mark.parametrize(
-    ("kind", "subject"),
-    [
-        ("user.updated", USER),
-        ("user.disabled", USER),
-        ("user.deleted", USER),
-        ("member.removed", USER),
-        ("member.role_changed", USER),
-        ("grant.revoked", GRANT),
-        ("oauth_client.updated", CLIENT),
-        ("oauth_client.deleted", CLIENT),
-        ("access_token.revoked", "tok_1"),
-        ("organization.updated", str(ORGANIZATION)),
-        ("organization.deleted", str(ORGANIZATION)),
-    ],
-)
-async def test_a_change_is_known_at_once(
-    authenticator: Authenticator, identity: Identity, kind: str, subject: str
-):
-    token = identity.issuer.token(client_id=CLIENT, jti="tok_1")
-    await use(authenticator, token)
-    identity.has_ended = True
-    authenticator.handle_event(happened(kind, subject))
-    with pytest.raises(CredentialsInvalidError):
-        await use(authenticator, token)
-
-
-async def test_a_revoked_key_ends_the_tokens_derived_from_it(
-    authenticator: Authenticator, identity: Identity
-):
-    identity.answers[str(ORGANIZATION)] = {"kind": "api_key"}
-    token = identity.issuer.token(sub=KEY, sid=None, client_id=KEY)
-    await use(authenticator, token)
-    identity.has_ended = True
-    authenticator.handle_event(happened("api_key.revoked", KEY))
-    with pytest.raises(CredentialsInvalidError):
-        await use(authenticator, token)
-
-
-@pytest.mark.parametrize(
-    ("kind", "subject"),
-    [
-        ("user.updated", CLIENT),
-        ("grant.revoked", "grt_other"),
-        ("organization.deleted", str(OTHER_ORGANIZATION)),
-        ("session.ended", USER),
-    ],
-)
-async def test_what_concerns_others_changes_nothing(
-    authenticator: Authenticator, identity: Identity, kind: str, subject: str
-):
-    token = identity.issuer.token()
-    await use(authenticator, token)
-    authenticator.handle_event(happened(kind, subject))
-    await use(authenticator, token)
-    assert len(identity.questions) == 1
-
-
-async def test_a_new_member_is_let_in_at_once(authenticator: Authenticator, identity: Identity):
-    token = identity.issuer.token()
-    with pytest.raises(OrganizationNotFoundError):
-        await use(authenticator, token, str(OTHER_ORGANIZATION))
-    identity.answers[str(OTHER_ORGANIZATION)] = {}
-    authenticator.handle_event(happened("member.added", USER))
-    assert (await use(authenticator, token, str(OTHER_ORGANIZATION))).principal.subject == USER
-
-
-async def test_a_known_token_works_while_identity_is_away(
-    authenticator: Authenticator, identity: Identity, clock: Clock
-):
-    token = identity.issuer.token(scope=SCOPE)
-    await use(authenticator, token)
-    clock.now += 61
-    identity.failure = UnavailableError("away")
-    for _ in range(3):
-        assert (await use(authenticator, token)).principal.subject == USER
-    assert len(identity.questions) == 2
-
-
-async def test_a_genuine_token_is_not_served_from_its_own_claims_while_identity_is_away(
-    authenticator: Authenticator, identity: Identity
-):
-    identity.failure = UnavailableError("away")
-    with pytest.raises(UnavailableError) as caught:
-        await use(authenticator, identity.issuer.token())
-    assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "1")
-
-
-async def test_a_subject_that_is_no_identifier_admits_nobody(
-    authenticator: Authenticator, identity: Identity
-):
-    with pytest.raises(UnavailableError):
-        await use(authenticator, identity.issuer.token(sub=str(TypeId.new("usr")) + "x"))

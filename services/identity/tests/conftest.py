@@ -9,6 +9,7 @@ from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 from joserfc.jwk import ECKey, RSAKey
 from services.identity.tests.factories import settings
+from services.identity.tests.oauth_flows import Visitor, visitor
 
 from undercroft.identity.dependencies.accounts import close_accounts
 from undercroft.identity.domain.attempts import AttemptLimit
@@ -104,3 +105,9 @@ def replica(live_url: str) -> Replica:
             yield client
 
     return start
+
+
+@pytest.fixture
+async def who(database: Database) -> Visitor:
+    """Somebody signed in, with an organization."""
+    return await visitor(database)
