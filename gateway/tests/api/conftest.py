@@ -16,6 +16,20 @@ from undercroft.shared.testing import TEST_SECRET, principal_keys
 
 from .fakes import EchoService, FakeIdentity
 
+PAGES = (
+    "/sign-in",
+    "/sign-out",
+    "/register",
+    "/verify-email",
+    "/forgot-password",
+    "/reset-password",
+    "/invitation",
+    "/account",
+    "/device",
+    "/oauth/authorize",
+)
+"""Where people, and not programs, go."""
+
 
 def gateway_settings(**values: Any) -> GatewaySettings:
     known: dict[str, Any] = {

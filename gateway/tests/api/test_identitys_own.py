@@ -11,22 +11,10 @@ from starlette.types import Scope, Send
 
 from undercroft.gateway.routes_table import load_routes
 
-from .conftest import Gateway, StartGateway, freeze_limits
+from .conftest import PAGES, Gateway, StartGateway, freeze_limits
 
 ORIGIN = {"Origin": "https://app.example"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-PAGES = (
-    "/sign-in",
-    "/sign-out",
-    "/register",
-    "/verify-email",
-    "/forgot-password",
-    "/reset-password",
-    "/invitation",
-    "/account",
-    "/device",
-    "/oauth/authorize",
-)
 
 
 def seen(gateway: Gateway, name: str) -> list[str]:

@@ -10,22 +10,9 @@ import pytest
 from undercroft.gateway.proxy.pages import refusal_page
 from undercroft.shared.errors import RateLimitedError
 
-from .conftest import Gateway, freeze_limits
+from .conftest import PAGES, Gateway, freeze_limits
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
-PAGES = (
-    "/sign-in",
-    "/sign-out",
-    "/register",
-    "/verify-email",
-    "/forgot-password",
-    "/reset-password",
-    "/invitation",
-    "/account",
-    "/device",
-    "/oauth/authorize",
-    "/oauth/logout",
-)
 
 
 def is_page(answer: httpx.Response, status: int) -> bool:
@@ -45,7 +32,7 @@ def is_page(answer: httpx.Response, status: int) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, "/oauth/logout"])
 async def test_a_wrong_method_on_a_page_is_told_as_a_page(gateway: Gateway, path: str):
     refused = await gateway.client.put(path, headers={"Accept": BROWSER})
     assert is_page(refused, 405)
